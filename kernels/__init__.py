@@ -1,0 +1,49 @@
+"""What is timed: operators, their OpenCL kernels, and lowering (operator + device -> launch plan)."""
+
+from .device import Device
+from .errors import DeviceError, HarnessError, SplitfleetError, UserError
+from .lowering import lower, lower_channels, lower_half, lower_many, lower_sync
+from .operators import (
+    CUT_MULTIPLE,
+    Conv2d,
+    Linear,
+    Operator,
+    cuts,
+    operator_from_json,
+    parse_operator,
+    slice_output,
+)
+from .plan import Buffer, Launch, LaunchPlan
+from .programs import Program, program_for
+from .reference import pack_weights, reference
+from .tables import describe_channels, describe_many
+
+__all__ = [
+    "CUT_MULTIPLE",
+    "Buffer",
+    "Conv2d",
+    "Device",
+    "DeviceError",
+    "HarnessError",
+    "Launch",
+    "LaunchPlan",
+    "Linear",
+    "Operator",
+    "Program",
+    "SplitfleetError",
+    "UserError",
+    "cuts",
+    "describe_channels",
+    "describe_many",
+    "lower",
+    "lower_channels",
+    "lower_half",
+    "lower_many",
+    "lower_sync",
+    "operator_from_json",
+    "pack_weights",
+    "parse_operator",
+    "program_for",
+    "reference",
+    "slice_output",
+]
