@@ -1,0 +1,49 @@
+# make demo    installs, then runs the whole path on two virtual phones: campaign, predictors, splits, packages
+# make test    installs, then runs the tests
+# make lint    ruff, mypy --strict, clang-format
+# make bench   benchmarks, as ratios against a peer in the same run
+# make clean   removes what the above made, runs/ excepted
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+comma := ,
+FOLDERS := kernels predictors pipeline infra agent
+# A strict editable install links each file, so a new file needs a new install: the stamp names the list of files.
+FILES := $(shell find $(FOLDERS) -type f -not -path '*/__pycache__/*' | LC_ALL=C sort | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.installed-$(FILES)
+# Machines without a C++ compiler or without a linker (PoCL calls one at run time) get both from a wheel.
+NATIVE := $(shell { command -v c++ || command -v g++ || command -v clang++; } >/dev/null 2>&1 && command -v ld >/dev/null 2>&1 && echo yes)
+EXTRAS := fleet,mlflow,opencl,virtual-phone,test$(if $(NATIVE),,$(comma)toolchain)
+
+.PHONY: demo test bench lint clean install
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Splitfleet needs Python 3.11 or newer; set PYTHON=...") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' --config-settings editable_mode=strict
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+demo: install
+	$(BIN)/python -m splitfleet.infra.demo
+
+test: install
+	$(BIN)/python -m pytest tests
+
+bench: install
+	$(BIN)/python -m pytest tests/bench -s
+
+lint: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[lint]'
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p splitfleet.kernels -p splitfleet.predictors -p splitfleet.pipeline -p splitfleet.infra
+	$(BIN)/clang-format --dry-run --Werror $(shell find agent kernels -name '*.cpp' -o -name '*.hpp' -o -name '*.cl')
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf splitfleet.egg-info

@@ -1,0 +1,80 @@
+"""Runs the main job on two virtual phones, by the same commands that a user types."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import typer
+
+CAMPAIGN = Path("examples/demo.toml")
+FOLDER = Path("runs/demo")
+PHONES = ("phone-a", "phone-b")
+_READY_TIMEOUT_S = 30.0
+
+
+def main() -> None:
+    """Starts the phones, then runs campaign, training and publishing, and says where everything lies."""
+    started = time.monotonic()
+    with ExitStack() as stack:
+        addresses = [stack.enter_context(_virtual_phone(name)) for name in PHONES]
+        phones = [word for address in addresses for word in ("--phone", address)]
+        _splitfleet("devices", *phones)
+        _splitfleet("campaign", "run", str(CAMPAIGN), "--folder", str(FOLDER), *phones)
+        _splitfleet("train", str(FOLDER))
+        _splitfleet("publish", str(FOLDER), *phones)
+    _splitfleet("report", str(FOLDER))
+    _splitfleet("package", "list")
+    packages = sorted((FOLDER / "packages").glob("*.zip"))
+    typer.echo(f"\ndone in {(time.monotonic() - started) / 60:.1f} minutes")
+    typer.echo("predictor packages: " + " ".join(map(str, packages)))
+    typer.echo(f"browse the models:  {_command()} ui")
+
+
+def _splitfleet(*words: str) -> None:
+    typer.secho(f"\n$ splitfleet {' '.join(words)}", bold=True)
+    code = subprocess.run([_command(), *words], check=False).returncode
+    if code:
+        sys.exit(code)
+
+
+def _command() -> str:
+    """The console script beside this interpreter, as a user in this folder would type it."""
+    script = Path(sys.executable).with_name("splitfleet")
+    return str(script.relative_to(Path.cwd())) if script.is_relative_to(Path.cwd()) else str(script)
+
+
+@contextmanager
+def _virtual_phone(name: str) -> Iterator[str]:
+    """Starts a virtual phone, yields its HOST:PORT, and ends it with everything that runs on it."""
+    root = FOLDER.parent / "virtual-phones" / name
+    root.mkdir(parents=True, exist_ok=True)
+    ready = root / "ready"
+    ready.unlink(missing_ok=True)
+    with as_file(files(__package__).joinpath(f"{name}.toml")) as description, (root / "log").open("a") as log:
+        words = [sys.executable, "-m", "splitfleet.infra.virtual_phone", "run", str(description)]
+        words += ["--root", str(root / "root"), "--ready-file", str(ready)]
+        process = subprocess.Popen(words, stdout=log, stderr=log)
+        try:
+            yield _address(process, ready, root / "log")
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _address(process: subprocess.Popen[bytes], ready: Path, log: Path) -> str:
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    while not ready.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            sys.exit(f"the virtual phone did not start; see {log}")
+        time.sleep(0.05)
+    return ready.read_text().strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The command line: `splitfleet`, with one thin verb for each public function.
+
+Heavy modules (mlflow, ray, lightgbm, pyopencl) are imported inside the verbs that need them, so `--help` is quick.
+Exit codes: 0 done; 2 the user's or a phone's error, told in one message; 1 ours; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from splitfleet.kernels.errors import HarnessError, SplitfleetError
+
+from . import campaign, devices, models, packages, ui
+
+app = typer.Typer(
+    name="splitfleet",
+    help="Profile a fleet of phones, train latency predictors, and publish how to split layers between GPU and CPU.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Example: splitfleet campaign run examples/demo.toml",
+)
+app.add_typer(campaign.app, name="campaign")
+app.add_typer(packages.app, name="package")
+for module in (devices, models, ui):
+    module.add_verbs(app)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except SplitfleetError as error:
+        typer.secho(f"error: {error}", err=True, fg="red")
+        sys.exit(1 if isinstance(error, HarnessError) else 2)
+    except KeyboardInterrupt:
+        typer.secho("interrupted; the same command goes on where it stopped", err=True)
+        sys.exit(130)
