@@ -34,7 +34,7 @@ test: install
 	$(BIN)/python -m pytest tests
 
 bench: install
-	$(BIN)/python -m pytest tests/bench -s
+	$(BIN)/python -m pytest tests/bench -s -q -o python_files='bench_*.py' -o python_functions='bench_*'
 
 lint: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[lint]'
