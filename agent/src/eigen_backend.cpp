@@ -1,0 +1,140 @@
+// Eigen: a matrix product into the strided output, behind im2col for convolutions.
+#include <Eigen/Core>
+#include <algorithm>
+#include <vector>
+
+#include "cpu_backend.hpp"
+
+namespace splitfleet {
+namespace {
+
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using Strided = Eigen::OuterStride<Eigen::Dynamic>;
+using ConstMap = Eigen::Map<const Matrix, 0, Strided>;
+using Map = Eigen::Map<Matrix, 0, Strided>;
+
+// Below this many rows a thread, Eigen's packing of the weights, which every thread would repeat, costs more
+// than it brings.
+constexpr std::int64_t kLeastRowsPerThread = 64;
+// A tile of patches should stay in a core's second-level cache beside the packed weights.
+constexpr std::int64_t kPatchTileFloats = 128 * 1024;
+constexpr std::int64_t kLeastTileRows = 32;
+constexpr std::int64_t kDeepestForLeast = 64 * 1024;  // patches deeper than this are tiled one by one
+constexpr std::int64_t kMostTileRows = 512;
+
+struct Range {
+  std::int64_t first;
+  std::int64_t count;
+};
+
+// The share of thread `index` when `total` items are dealt out in blocks of `block`.
+Range share(std::int64_t total, std::int64_t block, int index, int threads) {
+  const std::int64_t blocks = (total + block - 1) / block;
+  const std::int64_t first = std::min(total, blocks * index / threads * block);
+  const std::int64_t last = std::min(total, blocks * (index + 1) / threads * block);
+  return {first, last - first};
+}
+
+class EigenProduct : public CpuOperator {
+ public:
+  EigenProduct(const Operator& op, const float* weights, ThreadPool& pool)
+      : op_(op), weights_(weights), pool_(pool) {}
+
+  void run(const float* input, float* output, std::int64_t row_stride) override {
+    const bool by_rows = op_.rows() >= kLeastRowsPerThread * pool_.size();
+    pool_.run([&](int index) {
+      const Range rows = by_rows ? share(op_.rows(), 1, index, pool_.size()) : Range{0, op_.rows()};
+      // Whole 64-byte lines: two threads never write to the same one.
+      const Range columns =
+          by_rows ? Range{0, op_.out_channels} : share(op_.out_channels, 16, index, pool_.size());
+      if (rows.count == 0 || columns.count == 0) return;
+      const ConstMap a(input + rows.first * op_.depth(), rows.count, op_.depth(), Strided(op_.depth()));
+      const ConstMap b(weights_ + columns.first, op_.depth(), columns.count, Strided(op_.out_channels));
+      Map c(output + rows.first * row_stride + columns.first, rows.count, columns.count, Strided(row_stride));
+      c.noalias() = a * b;
+    });
+  }
+
+ private:
+  Operator op_;
+  const float* weights_;
+  ThreadPool& pool_;
+};
+
+class EigenConvolution : public CpuOperator {
+ public:
+  EigenConvolution(const Operator& op, const float* weights, ThreadPool& pool)
+      : op_(op),
+        weights_(weights),
+        pool_(pool),
+        tile_rows_(op.depth() > kDeepestForLeast
+                       ? 1
+                       : std::clamp(kPatchTileFloats / op.depth(), kLeastTileRows, kMostTileRows)),
+        patches_(static_cast<std::size_t>(pool.size())) {
+    for (Matrix& tile : patches_) tile.resize(std::min(tile_rows_, op.rows()), op.depth());
+  }
+
+  void run(const float* input, float* output, std::int64_t row_stride) override {
+    const ConstMap weights(weights_, op_.depth(), op_.out_channels, Strided(op_.out_channels));
+    pool_.run([&](int index) {
+      const Range rows = share(op_.rows(), 1, index, pool_.size());
+      Matrix& patches = patches_[static_cast<std::size_t>(index)];
+      for (std::int64_t done = 0; done < rows.count; done += tile_rows_) {
+        const std::int64_t first = rows.first + done;
+        const std::int64_t count = std::min(tile_rows_, rows.count - done);
+        for (std::int64_t i = 0; i < count; ++i) copy_patch(input, first + i, patches.row(i).data());
+        Map c(output + first * row_stride, count, op_.out_channels, Strided(row_stride));
+        c.noalias() = patches.topRows(count) * weights;
+      }
+    });
+  }
+
+ private:
+  // One row of the im2col matrix: the input under the kernel at output pixel `pixel`, zero outside the image.
+  void copy_patch(const float* input, std::int64_t pixel, float* patch) const {
+    const std::int64_t top = pixel / op_.out_width() * op_.stride - op_.pad_h;
+    const std::int64_t left = pixel % op_.out_width() * op_.stride - op_.pad_w;
+    // Columns [skip, last) of the kernel lie inside the image.
+    const std::int64_t skip = std::clamp(-left, std::int64_t{0}, op_.kernel_w);
+    const std::int64_t last = std::clamp(op_.width - left, skip, op_.kernel_w);
+    const std::int64_t channels = op_.in_channels;
+    for (std::int64_t ky = 0; ky < op_.kernel_h; ++ky, patch += op_.kernel_w * channels) {
+      const std::int64_t y = top + ky;
+      if (y < 0 || y >= op_.height || skip == last) {
+        std::fill_n(patch, op_.kernel_w * channels, 0.0F);
+        continue;
+      }
+      std::fill_n(patch, skip * channels, 0.0F);
+      std::copy_n(input + (y * op_.width + left + skip) * channels, (last - skip) * channels,
+                  patch + skip * channels);
+      std::fill_n(patch + last * channels, (op_.kernel_w - last) * channels, 0.0F);
+    }
+  }
+
+  Operator op_;
+  const float* weights_;
+  ThreadPool& pool_;
+  std::int64_t tile_rows_;
+  std::vector<Matrix> patches_;
+};
+
+class EigenBackend : public CpuBackend {
+ public:
+  std::string name() const override {
+    return "eigen-" + std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
+           std::to_string(EIGEN_MINOR_VERSION);
+  }
+  std::unique_ptr<CpuOperator> prepare(const Operator& op, const float* weights,
+                                       ThreadPool& pool) const override {
+    if (op.is_product()) return std::make_unique<EigenProduct>(op, weights, pool);
+    return std::make_unique<EigenConvolution>(op, weights, pool);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<CpuBackend> make_eigen_backend() {
+  return std::make_unique<EigenBackend>();
+}
+
+}  // namespace splitfleet

@@ -1,0 +1,176 @@
+#include "gpu_plan.hpp"
+
+#include <new>
+
+#include "clock.hpp"
+#include "pause.hpp"
+#include "status.hpp"
+
+namespace splitfleet {
+namespace {
+
+constexpr std::size_t kSignalBytes = 64;
+constexpr std::int64_t kPollDeadlineNs = 10'000'000'000;
+constexpr int kLooksPerClockRead = 1024;
+
+bool needs_host_access(BufferRole role) {
+  return role == BufferRole::input || role == BufferRole::output || role == BufferRole::payload;
+}
+
+}  // namespace
+
+GpuPlan::GpuPlan(const ClDevice& device, cl_program program, const LaunchPlan& plan, Join join,
+                 MemoryBudget& budget)
+    : device_(device), api_(device.api()), join_(join), signals_(plan.signals) {
+  if (join == Join::svm_poll) {
+    require_pollable(plan);
+    signal_ = std::make_unique<Buffer>(&device, Buffer::Use::shared, kSignalBytes, budget);
+    static_assert(sizeof(std::atomic<std::uint32_t>) == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
+    counter_ = new (signal_->map(CL_MAP_WRITE)) std::atomic<std::uint32_t>(0);
+  }
+  for (const PlanBuffer& planned : plan.buffers) {
+    const auto use = needs_host_access(planned.role) ? Buffer::Use::shared : Buffer::Use::device;
+    buffers_.push_back(std::make_unique<Buffer>(&device, use, planned.bytes, budget));
+  }
+  try {
+    for (const PlanLaunch& planned : plan.launches) prepare_launch(program, planned);
+  } catch (...) {
+    release_kernels();
+    throw;
+  }
+}
+
+GpuPlan::~GpuPlan() {
+  // A kernel may still run after a time-out: its buffers must outlive it. Should it hang, the watchdog ends
+  // the process.
+  api_.clFinish(device_.queue());
+  release_events();
+  release_kernels();
+}
+
+void GpuPlan::require_pollable(const LaunchPlan& plan) const {
+  if (!device_.svm().fine_buffer || !device_.svm().atomics) {
+    throw JobError(Status::unsupported,
+                   "svm_poll needs fine-grained SVM buffers with atomics, which this device lacks");
+  }
+  if (plan.signals == 0) {
+    throw JobError(Status::invalid_job, "plan.signals: svm_poll needs a plan that signals at least once");
+  }
+}
+
+void GpuPlan::prepare_launch(cl_program program, const PlanLaunch& planned) {
+  cl_int code = CL_SUCCESS;
+  Launch launch;
+  launch.global = planned.global;
+  launch.local = planned.local;
+  launch.kernel = api_.clCreateKernel(program, planned.kernel.c_str(), &code);
+  ClDevice::check(code, "kernel " + one_line(planned.kernel, 80));
+  launches_.push_back(launch);
+  cl_uint index = 0;
+  for (const PlanArgument& argument : planned.arguments) set_argument(launches_.back(), index++, argument);
+}
+
+void GpuPlan::set_argument(Launch& launch, cl_uint index, const PlanArgument& argument) {
+  switch (argument.kind) {
+    case PlanArgument::Kind::buffer:
+      buffers_[argument.buffer]->set_argument(launch.kernel, index);
+      return;
+    case PlanArgument::Kind::signal:
+      if (signal_ != nullptr) {
+        signal_->set_argument(launch.kernel, index);
+      } else {
+        ClDevice::check(api_.clSetKernelArg(launch.kernel, index, sizeof(cl_mem), nullptr),
+                        "signal argument");
+      }
+      return;
+    case PlanArgument::Kind::sequence:
+      launch.sequence_arguments.push_back(index);
+      [[fallthrough]];
+    case PlanArgument::Kind::integer:
+      ClDevice::check(api_.clSetKernelArg(launch.kernel, index, sizeof(argument.value), &argument.value),
+                      "kernel argument " + std::to_string(index));
+  }
+}
+
+void GpuPlan::enqueue() {
+  // Wraps around like the counter does; the kernels only compare for equality.
+  sequence_ = static_cast<std::int32_t>(static_cast<std::uint32_t>(sequence_) + 1U);
+  expected_ += signals_;
+  for (std::size_t i = 0; i < launches_.size(); ++i) {
+    const Launch& launch = launches_[i];
+    for (const cl_uint index : launch.sequence_arguments) {
+      ClDevice::check(api_.clSetKernelArg(launch.kernel, index, sizeof(sequence_), &sequence_),
+                      "sequence argument");
+    }
+    const bool is_last = i + 1 == launches_.size();
+    cl_event* event = is_last ? &last_ : i == 0 ? &first_ : nullptr;
+    ClDevice::check(api_.clEnqueueNDRangeKernel(device_.queue(), launch.kernel,
+                                                static_cast<cl_uint>(launch.global.size()), nullptr,
+                                                launch.global.data(), launch.local.data(), 0, nullptr, event),
+                    "launch " + std::to_string(i));
+  }
+  ClDevice::check(api_.clFlush(device_.queue()), "clFlush");
+}
+
+void GpuPlan::join() {
+  switch (join_) {
+    case Join::svm_poll:
+      poll();
+      return;
+    case Join::event_wait:
+      ClDevice::check(api_.clWaitForEvents(1, &last_), "clWaitForEvents");
+      return;
+    case Join::finish:
+      ClDevice::check(api_.clFinish(device_.queue()), "clFinish");
+  }
+}
+
+void GpuPlan::poll() const {
+  const std::int64_t deadline_ns = now_ns() + kPollDeadlineNs;
+  for (int looks = 0;; ++looks) {
+    // The counter wraps around: the sign of the difference tells which is ahead.
+    const std::uint32_t ahead = counter_->load(std::memory_order_acquire) - expected_;
+    if (ahead < 0x80000000U) return;
+    pause_briefly();
+    if (looks == kLooksPerClockRead) {
+      looks = 0;
+      if (now_ns() > deadline_ns) {
+        throw JobError(Status::timeout, "the signal counter did not arrive within 10 s: it lacks " +
+                                            std::to_string(expected_ - counter_->load()) + " of " +
+                                            std::to_string(signals_) + " signals");
+      }
+    }
+  }
+}
+
+EventTimes GpuPlan::take_times() {
+  ClDevice::check(api_.clWaitForEvents(1, &last_), "clWaitForEvents");
+  EventTimes times;
+  const auto read = [&](cl_event event, cl_uint name, std::int64_t& value) {
+    cl_ulong read_ns = 0;
+    ClDevice::check(api_.clGetEventProfilingInfo(event, name, sizeof(read_ns), &read_ns, nullptr),
+                    "clGetEventProfilingInfo");
+    value = static_cast<std::int64_t>(read_ns);
+  };
+  cl_event first = first_ != nullptr ? first_ : last_;
+  read(first, CL_PROFILING_COMMAND_QUEUED, times.queued_ns);
+  read(first, CL_PROFILING_COMMAND_SUBMIT, times.submit_ns);
+  read(first, CL_PROFILING_COMMAND_START, times.start_ns);
+  read(last_, CL_PROFILING_COMMAND_END, times.end_ns);
+  release_events();
+  return times;
+}
+
+void GpuPlan::release_events() {
+  for (cl_event* event : {&first_, &last_}) {
+    if (*event != nullptr) api_.clReleaseEvent(*event);
+    *event = nullptr;
+  }
+}
+
+void GpuPlan::release_kernels() {
+  for (const Launch& launch : launches_) api_.clReleaseKernel(launch.kernel);
+  launches_.clear();
+}
+
+}  // namespace splitfleet

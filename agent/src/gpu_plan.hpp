@@ -1,0 +1,78 @@
+// A launch plan made ready on the device: its buffers, its kernels with their arguments, its signal counter.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "launch_plan.hpp"
+#include "memory.hpp"
+
+namespace splitfleet {
+
+// How the host learns that the GPU's part is done.
+enum class Join { svm_poll, event_wait, finish };
+
+// Profiling times of one execution, on the device's clock.
+struct EventTimes {
+  std::int64_t queued_ns = 0;
+  std::int64_t submit_ns = 0;
+  std::int64_t start_ns = 0;
+  std::int64_t end_ns = 0;
+  bool in_order() const { return queued_ns <= submit_ns && submit_ns <= start_ns && start_ns <= end_ns; }
+};
+
+class GpuPlan {
+ public:
+  // Throws JobError: unsupported for svm_poll without fine-grained SVM and atomics, invalid_job for a plan
+  // that cannot be joined so, or what OpenCL refuses.
+  GpuPlan(const ClDevice& device, cl_program program, const LaunchPlan& plan, Join join,
+          MemoryBudget& budget);
+  ~GpuPlan();
+  GpuPlan(const GpuPlan&) = delete;
+  GpuPlan& operator=(const GpuPlan&) = delete;
+
+  Buffer& buffer(std::size_t index) { return *buffers_[index]; }
+  // The number of the execution that was enqueued last, starting at 1.
+  std::int32_t sequence() const { return sequence_; }
+
+  // Enqueues one execution and flushes the queue.
+  void enqueue();
+  // Returns when the execution's results are visible to the host. Throws JobError(timeout) when a polled
+  // signal stays out.
+  void join();
+  // Waits for the execution's events, reads their times and releases them: after the timed region.
+  EventTimes take_times();
+
+ private:
+  struct Launch {
+    cl_kernel kernel = nullptr;
+    std::vector<std::size_t> global;
+    std::vector<std::size_t> local;
+    std::vector<cl_uint> sequence_arguments;
+  };
+
+  void require_pollable(const LaunchPlan& plan) const;
+  void prepare_launch(cl_program program, const PlanLaunch& planned);
+  void set_argument(Launch& launch, cl_uint index, const PlanArgument& argument);
+  void poll() const;
+  void release_events();
+  void release_kernels();
+
+  const ClDevice& device_;
+  const ClApi& api_;
+  Join join_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<Launch> launches_;
+  std::unique_ptr<Buffer> signal_;
+  std::atomic<std::uint32_t>* counter_ = nullptr;
+  std::uint32_t signals_;
+  std::uint32_t expected_ = 0;
+  std::int32_t sequence_ = 0;
+  cl_event first_ = nullptr;
+  cl_event last_ = nullptr;
+};
+
+}  // namespace splitfleet

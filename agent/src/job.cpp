@@ -1,0 +1,161 @@
+#include "job.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "affinity.hpp"
+#include "status.hpp"
+
+namespace splitfleet {
+namespace {
+
+constexpr std::size_t kMaxName = 200;
+constexpr std::int64_t kMaxThreads = 64;
+constexpr std::int64_t kMaxCount = 10'000;
+constexpr std::int64_t kMaxTimeUs = 60'000'000;
+constexpr std::int64_t kMaxWarmup = 1'000;
+constexpr std::int64_t kMaxCheckedJoins = 10'000'000;
+constexpr std::size_t kMaxVariants = 16;
+
+// The watchdog's allowances: building and checking a job, one checked join, one execution of a variant.
+constexpr std::int64_t kGraceUs = 30'000'000;
+constexpr std::int64_t kTimeFactor = 10;
+constexpr std::int64_t kCheckedJoinUs = 2'000;
+constexpr std::int64_t kVariantUs = 500'000;
+
+constexpr const char* kKindNames[] = {"gpu", "cpu", "coexec", "sync", "compare"};
+constexpr const char* kJoinNames[] = {"svm_poll", "event_wait", "finish"};
+
+template <std::size_t N>
+std::size_t one_of(const Fields& fields, const char* name, const char* const (&choices)[N]) {
+  const std::string text = fields.text(name, kMaxName);
+  const auto found = std::find(std::begin(choices), std::end(choices), text);
+  if (found == std::end(choices)) {
+    std::string expected;
+    for (const char* choice : choices) expected += (expected.empty() ? "" : ", ") + std::string(choice);
+    throw JobError(Status::invalid_job,
+                   fields.path(name) + ": " + one_line(text, 40) + " is none of " + expected);
+  }
+  return static_cast<std::size_t>(found - std::begin(choices));
+}
+
+Repeat parse_repeat(const Fields& fields) {
+  Repeat repeat;
+  repeat.warmup = fields.integer("warmup", 0, kMaxWarmup);
+  repeat.min_count = fields.integer("min_count", 1, kMaxCount);
+  repeat.max_count = fields.integer("max_count", repeat.min_count, kMaxCount);
+  repeat.min_time_us = fields.integer("min_time_us", 0, kMaxTimeUs);
+  repeat.max_time_us = fields.integer("max_time_us", 1, kMaxTimeUs);
+  repeat.ci = fields.number("ci", 0.0, 1.0);
+  return repeat;
+}
+
+std::vector<int> parse_cores(const Fields& fields) {
+  const auto threads = static_cast<std::size_t>(fields.integer("threads", 1, kMaxThreads));
+  const std::int64_t mask = fields.integer("core_mask", 1, std::numeric_limits<std::int64_t>::max());
+  std::vector<int> cores = cores_of(static_cast<std::uint64_t>(mask));
+  if (cores.size() < threads) {
+    throw JobError(Status::invalid_job, fields.path("core_mask") + ": names " + std::to_string(cores.size()) +
+                                            " CPUs for " + std::to_string(threads) + " threads");
+  }
+  cores.resize(threads);
+  return cores;
+}
+
+std::int64_t buffer_floats(const PlanBuffer& buffer) {
+  return static_cast<std::int64_t>(buffer.bytes / sizeof(float));
+}
+
+// The plan's buffers must hold the operator's channels from `cut` on.
+void check_buffers(const LaunchPlan& plan, const Operator& op, std::int64_t cut, bool is_joint) {
+  const auto demand = [](bool holds, const std::string& what) {
+    if (!holds) throw JobError(Status::invalid_job, "plan.buffers: " + what);
+  };
+  const std::int64_t channels = op.out_channels - cut;
+  const PlanBuffer& input = plan.buffers[plan.only(BufferRole::input)];
+  const PlanBuffer& weights = plan.buffers[plan.only(BufferRole::weights)];
+  const PlanBuffer& output = plan.buffers[plan.only(BufferRole::output)];
+  demand(buffer_floats(input) >= op.input_floats(), "the input buffer is smaller than the operator's input");
+  // In this order no product can overflow: a panel that passes the first check is no larger than the buffer.
+  demand(weights.panel <= buffer_floats(weights) && (channels + weights.panel - 1) / weights.panel <=
+                                                        buffer_floats(weights) / weights.panel / op.depth(),
+         "the weights buffer is smaller than the operator's packed weights");
+  demand(output.column_offset + channels <= output.row_stride,
+         "the output's columns do not fit into its row_stride");
+  demand(buffer_floats(output) >= output.column_offset + channels &&
+             op.rows() - 1 <= (buffer_floats(output) - output.column_offset - channels) / output.row_stride,
+         "the output buffer is smaller than the operator's output");
+  demand(!is_joint || (output.column_offset == cut && output.row_stride == op.out_channels),
+         "the output of a joint execution needs row_stride = the whole operator's channels and column_offset "
+         "= cut");
+}
+
+Work parse_work(const Fields& fields, JobKind kind) {
+  Work work;
+  work.kind = kind;
+  work.verify = fields.flag_or("verify", false);
+  if (kind != JobKind::sync) work.op = parse_operator(fields.object("operator"));
+  if (kind != JobKind::cpu) {
+    work.plan = parse_launch_plan(fields.object("plan"));
+    work.join = static_cast<Join>(one_of(fields, kind == JobKind::gpu ? "wait" : "join", kJoinNames));
+  }
+  if (kind != JobKind::gpu) work.cores = parse_cores(fields);
+  if (kind == JobKind::cpu) work.cut = work.op->out_channels;
+  if (kind == JobKind::coexec) {
+    if (work.op->out_channels < 2)
+      throw JobError(Status::invalid_job, "operator: one channel cannot be split");
+    work.cut = fields.integer("cut", 1, work.op->out_channels - 1);
+  }
+  if (kind == JobKind::sync) {
+    work.plan->only(BufferRole::payload);
+  } else if (work.plan) {
+    check_buffers(*work.plan, *work.op, work.cut, kind == JobKind::coexec);
+  }
+  return work;
+}
+
+std::vector<Variant> parse_variants(const Fields& fields) {
+  std::vector<Variant> variants;
+  for (const Json& item : fields.array("variants", kMaxVariants)) {
+    const Fields variant(item, fields.path("variants[" + std::to_string(variants.size()) + "]"));
+    const auto kind = static_cast<JobKind>(one_of(variant, "kind", kKindNames));
+    if (kind == JobKind::compare || kind == JobKind::sync) {
+      throw JobError(Status::invalid_job, variant.path("kind") + ": a variant is gpu, cpu or coexec");
+    }
+    variants.push_back({variant.text("name", kMaxName), parse_work(variant, kind)});
+  }
+  if (variants.empty()) throw JobError(Status::invalid_job, fields.path("variants") + ": empty");
+  return variants;
+}
+
+}  // namespace
+
+const char* kind_name(JobKind kind) {
+  return kKindNames[static_cast<int>(kind)];
+}
+
+std::int64_t Job::time_bound_us() const {
+  const auto executions = rounds * static_cast<std::int64_t>(variants.size());
+  return kGraceUs + kTimeFactor * repeat.max_time_us + kCheckedJoinUs * checked_joins +
+         kVariantUs * executions;
+}
+
+Job parse_job(const Json& line) {
+  const Fields fields(line, "");
+  Job job;
+  fields.integer("schema", 1, 1);
+  job.id = fields.text("id", kMaxName);
+  job.kind = static_cast<JobKind>(one_of(fields, "kind", kKindNames));
+  if (job.kind == JobKind::compare) {
+    job.rounds = fields.integer("rounds", 1, kMaxCount);
+    job.variants = parse_variants(fields);
+    return job;
+  }
+  job.work = parse_work(fields, job.kind);
+  job.repeat = parse_repeat(fields.object("repeat"));
+  if (job.kind == JobKind::sync) job.checked_joins = fields.integer("checked_joins", 0, kMaxCheckedJoins);
+  return job;
+}
+
+}  // namespace splitfleet

@@ -1,0 +1,61 @@
+// A job as the job file carries it, checked.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gpu_plan.hpp"
+#include "launch_plan.hpp"
+#include "operator.hpp"
+
+namespace splitfleet {
+
+enum class JobKind { gpu, cpu, coexec, sync, compare };
+
+const char* kind_name(JobKind kind);
+
+// How often a workload is repeated; docs/formats.md says what each number means.
+struct Repeat {
+  std::int64_t warmup = 0;
+  std::int64_t min_count = 1;
+  std::int64_t max_count = 1;
+  std::int64_t min_time_us = 0;
+  std::int64_t max_time_us = 1;
+  double ci = 0.0;
+};
+
+// What one repetition executes: a GPU half, a CPU half, or both.
+struct Work {
+  JobKind kind = JobKind::cpu;  // never compare
+  std::optional<Operator> op;   // the whole operator; none for sync
+  std::int64_t cut = 0;         // the CPU computes channels [0, cut), the GPU the rest
+  std::optional<LaunchPlan> plan;
+  Join join = Join::finish;
+  std::vector<int> cores;  // of the CPU half, one per thread
+  bool verify = false;
+};
+
+struct Variant {
+  std::string name;
+  Work work;
+};
+
+struct Job {
+  std::string id;
+  JobKind kind = JobKind::cpu;
+  Work work;                       // unless compare
+  Repeat repeat;                   // unless compare
+  std::int64_t checked_joins = 0;  // sync
+  std::int64_t rounds = 0;         // compare
+  std::vector<Variant> variants;   // compare
+
+  // After this time a job that has not ended is taken for hung.
+  std::int64_t time_bound_us() const;
+};
+
+// Throws JobError(invalid_job) that names the faulty field.
+Job parse_job(const Json& line);
+
+}  // namespace splitfleet

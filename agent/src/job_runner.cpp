@@ -1,0 +1,72 @@
+#include "job_runner.hpp"
+
+#include "measure.hpp"
+#include "verify.hpp"
+
+namespace splitfleet {
+namespace {
+
+const ProgramSource* find_program(const Programs& programs, const Work& work) {
+  if (!work.plan) return nullptr;
+  const auto found = programs.find(work.plan->program);
+  return found == programs.end() ? nullptr : &found->second;
+}
+
+Json verify_if_asked(Workload& workload, Machine& machine, const MemoryBudget& budget) {
+  return workload.work().verify && workload.work().op ? Json(verify(workload, machine, budget)) : Json();
+}
+
+void run_single(const Job& job, Machine& machine, const Programs& programs, Json& result) {
+  MemoryBudget budget;
+  Workload workload(machine, job.work, find_program(programs, job.work), budget);
+  result["max_relative_error"] = verify_if_asked(workload, machine, budget);
+  if (job.kind == JobKind::sync) {
+    result["checked_joins"] = job.checked_joins;
+    result["mismatches"] = count_mismatches(workload, job.checked_joins);
+  }
+  const Samples samples = measure(workload, job.repeat);
+  result["rejected"] = samples.rejected_json();
+  result["samples"] = samples.samples_json(job.kind);
+}
+
+void run_compare(const Job& job, Machine& machine, const Programs& programs, Json& result) {
+  MemoryBudget budget;
+  std::vector<std::unique_ptr<Workload>> workloads;
+  std::vector<Workload*> order;
+  Json errors = Json::array();
+  for (const Variant& variant : job.variants) {
+    workloads.push_back(
+        std::make_unique<Workload>(machine, variant.work, find_program(programs, variant.work), budget));
+    order.push_back(workloads.back().get());
+    errors.push_back(verify_if_asked(*order.back(), machine, budget));
+  }
+  const std::vector<Samples> samples = measure_interleaved(order, job.rounds);
+  Samples rejected;
+  Json variants = Json::array();
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    rejected.rejected_context_switch += samples[i].rejected_context_switch;
+    rejected.rejected_event_order += samples[i].rejected_event_order;
+    variants.push_back({{"name", job.variants[i].name},
+                        {"max_relative_error", errors[i]},
+                        {"samples", samples[i].samples_json(job.variants[i].work.kind)}});
+  }
+  result["rejected"] = rejected.rejected_json();
+  result["variants"] = variants;
+}
+
+}  // namespace
+
+Json run_job(const Job& job, Machine& machine, const Programs& programs) {
+  const std::int64_t built_before_ns = machine.built_ns();
+  Json result = {{"type", "result"}, {"schema", 1},     {"id", job.id}, {"kind", kind_name(job.kind)},
+                 {"status", "ok"},   {"error", nullptr}};
+  if (job.kind == JobKind::compare) {
+    run_compare(job, machine, programs, result);
+  } else {
+    run_single(job, machine, programs, result);
+  }
+  result["build_us"] = (machine.built_ns() - built_before_ns) / 1000;
+  return result;
+}
+
+}  // namespace splitfleet

@@ -1,0 +1,17 @@
+// JSON with keys in the order in which they were written, so that lines read as the format documents them.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace splitfleet {
+
+using Json = nlohmann::ordered_json;
+
+// One line of text; bytes that are not UTF-8 (a driver's build log may hold some) are replaced.
+std::string to_line(const Json& value);
+
+// The first `limit` bytes of a text of several lines, as one line.
+std::string one_line(const std::string& text, std::size_t limit);
+
+}  // namespace splitfleet

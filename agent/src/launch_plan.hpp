@@ -1,0 +1,51 @@
+// A launch plan as the job file carries it: what to launch, on which buffers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fields.hpp"
+
+namespace splitfleet {
+
+enum class BufferRole { input, weights, zeros, output, scratch, payload };
+
+struct PlanBuffer {
+  std::string name;
+  BufferRole role = BufferRole::scratch;
+  std::size_t bytes = 0;
+  std::int64_t panel = 0;          // weights only
+  std::int64_t row_stride = 0;     // output only, in floats
+  std::int64_t column_offset = 0;  // output only, in floats
+};
+
+struct PlanArgument {
+  enum class Kind { buffer, integer, signal, sequence };
+  Kind kind = Kind::integer;
+  std::size_t buffer = 0;  // index into LaunchPlan::buffers
+  std::int32_t value = 0;
+};
+
+struct PlanLaunch {
+  std::string kernel;
+  std::vector<std::size_t> global;
+  std::vector<std::size_t> local;
+  std::vector<PlanArgument> arguments;
+};
+
+struct LaunchPlan {
+  std::string program;
+  std::vector<PlanBuffer> buffers;
+  std::vector<PlanLaunch> launches;
+  std::uint32_t signals = 0;
+
+  // Index of the only buffer of that role; throws JobError(invalid_job) when there is none or more than one.
+  std::size_t only(BufferRole role) const;
+};
+
+// Throws JobError(invalid_job) that names the faulty field.
+LaunchPlan parse_launch_plan(const Fields& fields);
+
+}  // namespace splitfleet

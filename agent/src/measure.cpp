@@ -1,0 +1,165 @@
+#include "measure.hpp"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "clock.hpp"
+#include "status.hpp"
+
+namespace splitfleet {
+namespace {
+
+constexpr std::int64_t kNoisyTimeFactor = 3;
+constexpr std::int64_t kNoisyRoundFactor = 5;
+constexpr int kVariantWarmup = 2;
+
+long involuntary_switches() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_nivcsw;
+}
+
+void execute_once(Workload& workload) {
+  workload.execute();
+  workload.settle();
+}
+
+// One timed execution: kept in `samples`, or counted as rejected there.
+bool sample_once(Workload& workload, Samples& samples) {
+  const long switches = involuntary_switches();
+  const HostTimes host = workload.execute();
+  const bool was_switched_out = involuntary_switches() != switches;
+  const std::optional<EventTimes> events = workload.settle();
+  if (was_switched_out) {
+    ++samples.rejected_context_switch;
+    return false;
+  }
+  if (events && !events->in_order()) {
+    ++samples.rejected_event_order;
+    return false;
+  }
+  samples.host.push_back(host);
+  if (events) samples.events.push_back(*events);
+  return true;
+}
+
+bool is_settled(const Samples& samples, double ci) {
+  std::vector<std::int64_t> walls;
+  for (const HostTimes& times : samples.host) walls.push_back(times.wall_ns);
+  return median_uncertainty(std::move(walls)) <= ci;
+}
+
+template <typename Times>
+Json column(const std::vector<Times>& rows, std::int64_t Times::* member) {
+  Json values = Json::array();
+  for (const Times& row : rows) values.push_back(row.*member);
+  return values;
+}
+
+std::string rejected_text(const Samples& samples) {
+  return std::to_string(samples.rejected_context_switch) + " context switches, " +
+         std::to_string(samples.rejected_event_order) + " event orders";
+}
+
+}  // namespace
+
+Json Samples::rejected_json() const {
+  return {{"context_switch", rejected_context_switch}, {"event_order", rejected_event_order}};
+}
+
+Json Samples::samples_json(JobKind kind) const {
+  Json json = {{"wall_ns", column(host, &HostTimes::wall_ns)}};
+  if (kind == JobKind::coexec) json["cpu_ns"] = column(host, &HostTimes::cpu_ns);
+  if (!events.empty()) {
+    json["queued_ns"] = column(events, &EventTimes::queued_ns);
+    json["submit_ns"] = column(events, &EventTimes::submit_ns);
+    json["start_ns"] = column(events, &EventTimes::start_ns);
+    json["end_ns"] = column(events, &EventTimes::end_ns);
+  }
+  return json;
+}
+
+Samples measure(Workload& workload, const Repeat& repeat) {
+  workload.pin_caller();
+  for (std::int64_t i = 0; i < repeat.warmup; ++i) execute_once(workload);
+  Samples samples;
+  std::int64_t kept_ns = 0;
+  std::int64_t next_look = repeat.min_count;
+  const std::int64_t start_ns = now_ns();
+  for (;;) {
+    if (sample_once(workload, samples)) kept_ns += samples.host.back().wall_ns;
+    const auto count = static_cast<std::int64_t>(samples.host.size());
+    const std::int64_t elapsed_us = (now_ns() - start_ns) / 1000;
+    if (count >= repeat.max_count) return samples;
+    if (count < repeat.min_count) {
+      if (elapsed_us < kNoisyTimeFactor * repeat.max_time_us) continue;
+      throw JobError(Status::noisy, "only " + std::to_string(count) + " of " +
+                                        std::to_string(repeat.min_count) + " repetitions survived (" +
+                                        rejected_text(samples) + ")");
+    }
+    if (elapsed_us >= repeat.max_time_us) return samples;
+    if (count >= next_look && kept_ns >= repeat.min_time_us * 1000) {
+      if (is_settled(samples, repeat.ci)) return samples;
+      next_look =
+          count + count / 16 + 1;  // sorting after every repetition would disturb the next one's caches
+    }
+  }
+}
+
+std::vector<Samples> measure_interleaved(const std::vector<Workload*>& workloads, std::int64_t rounds) {
+  for (Workload* workload : workloads) {
+    workload->pin_caller();
+    for (int i = 0; i < kVariantWarmup; ++i) execute_once(*workload);
+  }
+  const std::size_t count = workloads.size();
+  std::vector<Samples> samples(count);
+  std::size_t kept = 0;
+  for (std::int64_t round = 0; kept < static_cast<std::size_t>(rounds); ++round) {
+    if (round == kNoisyRoundFactor * rounds) {
+      throw JobError(Status::noisy, "only " + std::to_string(kept) + " of " + std::to_string(rounds) +
+                                        " rounds survived " + std::to_string(round) + " attempts");
+    }
+    bool is_kept = true;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t which = (i + static_cast<std::size_t>(round)) % count;
+      workloads[which]->pin_caller();
+      is_kept = sample_once(*workloads[which], samples[which]) && is_kept;
+    }
+    if (is_kept) ++kept;
+    for (Samples& variant : samples) {
+      variant.host.resize(kept);
+      if (!variant.events.empty()) variant.events.resize(kept);
+    }
+  }
+  return samples;
+}
+
+std::int64_t count_mismatches(Workload& workload, std::int64_t count) {
+  workload.pin_caller();
+  std::int64_t mismatches = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    workload.execute();
+    if (workload.wrong_payload_words() > 0) ++mismatches;
+    workload.settle();
+  }
+  return mismatches;
+}
+
+double median_uncertainty(std::vector<std::int64_t> values) {
+  const auto n = static_cast<double>(values.size());
+  const auto low = static_cast<std::int64_t>(std::floor((n + 1.0) / 2.0 - 0.98 * std::sqrt(n)));
+  if (low < 1) return std::numeric_limits<double>::infinity();
+  std::sort(values.begin(), values.end());
+  const auto value = [&](std::int64_t rank) {
+    return static_cast<double>(values[static_cast<std::size_t>(rank - 1)]);
+  };
+  const auto size = static_cast<std::int64_t>(values.size());
+  const double median = (value((size + 1) / 2) + value(size / 2 + 1)) / 2.0;
+  return std::max(value(size + 1 - low) - median, median - value(low)) / median;
+}
+
+}  // namespace splitfleet

@@ -1,0 +1,47 @@
+// The result file of a batch: appended line by line, readable after a kill at any time, and picked up again
+// afterwards.
+#pragma once
+
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "json.hpp"
+
+namespace splitfleet {
+
+class ResultFile {
+ public:
+  // Locks PATH.lock, cuts a torn last line off PATH and PATH.attempts and reads what is done. Throws
+  // AgentError when another agent holds the lock, or the file cannot be used or is no result file.
+  explicit ResultFile(const std::string& path);
+  ~ResultFile();
+  ResultFile(const ResultFile&) = delete;
+  ResultFile& operator=(const ResultFile&) = delete;
+
+  const std::unordered_set<std::string>& finished() const { return finished_; }
+  bool has_end() const { return has_end_; }
+  // How often the job was begun by agents that are gone.
+  int attempts(const std::string& id) const;
+
+  // Appends one line and waits until it is on the disk. Throws AgentError, leaving the file without a torn
+  // line where it can.
+  void append(const Json& line);
+  // Records that the job begins now; survives the death of this process.
+  void begin(const std::string& id);
+
+ private:
+  void read_results();
+
+  std::string path_;
+  int lock_ = -1;
+  int results_ = -1;
+  int attempts_file_ = -1;
+  std::mutex mutex_;
+  std::unordered_set<std::string> finished_;
+  std::unordered_map<std::string, int> attempts_;
+  bool has_end_ = false;
+};
+
+}  // namespace splitfleet

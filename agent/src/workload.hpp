@@ -1,0 +1,68 @@
+// One repetition's work, made ready: the GPU half, the CPU half, or both, and how they are joined.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "job.hpp"
+#include "machine.hpp"
+
+namespace splitfleet {
+
+// The host's times of one execution.
+struct HostTimes {
+  std::int64_t wall_ns = 0;  // from before the first enqueue until all results are visible
+  std::int64_t cpu_ns = 0;   // the CPU half alone
+};
+
+// The output as the host sees it after an execution: rows of `row_stride` floats.
+struct OutputView {
+  float* data = nullptr;
+  std::int64_t floats = 0;
+  std::int64_t row_stride = 0;
+  std::int64_t column_offset = 0;
+};
+
+class Workload {
+ public:
+  // Allocates, fills the operands and prepares both halves. `source` is the plan's program, where there is a
+  // plan. Throws JobError.
+  Workload(Machine& machine, const Work& work, const ProgramSource* source, MemoryBudget& budget);
+
+  // Puts the calling thread where this workload's host part belongs. Outside the timed region.
+  void pin_caller() const { pool_.pin_caller(); }
+  // Executes once; afterwards the output is visible to the host. Call settle() before the next execution.
+  HostTimes execute();
+  // Ends an execution outside the timed region; the device's times, where there is a GPU half.
+  std::optional<EventTimes> settle();
+
+  const Work& work() const { return work_; }
+  // Fills the output with `value` (between executions).
+  void fill_output(float value);
+  // The output of the last execution; before settle().
+  OutputView output();
+  // Number of payload words that do not hold the last execution's sequence number; before settle().
+  std::int64_t wrong_payload_words();
+
+ private:
+  void prepare_gpu(Machine& machine, const ProgramSource& source, MemoryBudget& budget);
+  void prepare_cpu(Machine& machine, MemoryBudget& budget);
+  void run_cpu_half();
+  void gather();
+
+  const Work& work_;
+  ThreadPool& pool_;
+  std::unique_ptr<GpuPlan> gpu_;
+  std::unique_ptr<Buffer> own_input_;   // without a GPU half
+  std::unique_ptr<Buffer> own_output_;  // without a GPU half, or where the host may not write beside a kernel
+  std::unique_ptr<Buffer> cpu_weights_;
+  std::unique_ptr<CpuOperator> cpu_;
+  Buffer* input_ = nullptr;
+  Buffer* output_ = nullptr;      // holds the whole result
+  Buffer* cpu_output_ = nullptr;  // where the CPU half writes
+  OutputView layout_;             // of output_, without its data
+};
+
+}  // namespace splitfleet
