@@ -1,0 +1,4 @@
+"""Latency predictors: traces, features, training, MLflow, split planning, and predictor packages.
+
+Reading a package and predicting need the core install alone: only `tracking` imports mlflow, only `plots` matplotlib.
+"""

@@ -1,0 +1,119 @@
+"""Features: from the tables of `splitfleet.kernels` to the fixed, named float64 columns that predictors read.
+
+GPU features come from the launch plan (`lower_many`, `lower_channels`, or the quantities stored with a trace), CPU
+features from the shape (`describe_many`, `describe_channels`). Products of quantities that a time can be proportional
+to are columns too: the cost model is a sum over them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from splitfleet.kernels import Operator, describe_many
+from splitfleet.kernels.errors import UserError
+
+UNKNOWN = -1.0
+"""Code of a kernel or family that was not seen in training; LightGBM takes it for a missing value."""
+
+_SHAPE = (
+    "is_conv", "in_height", "in_width", "in_channels", "kernel_h", "kernel_w", "stride", "pad_h", "pad_w",
+    "m", "n", "k", "pointwise", "flops", "input_bytes", "weight_bytes", "output_bytes", "gathered_bytes",
+)  # fmt: skip
+_LAUNCH = (
+    "block_rows", "panel", "gx", "gy", "lx", "ly", "work_groups", "work_group_size", "threads",
+    "work_groups_per_unit", "loop", "padded_flops", "packed_bytes", "input_reads_bytes", "weight_reads_bytes",
+    "utilisation",
+)  # fmt: skip
+_CODES = ("kernel", "family")
+_GPU_DERIVED = ("unit_work", "iterations", "thread_work", "padding", "intensity")
+_CPU_DERIVED = ("one", "line_flops", "row_block_flops", "moved_bytes", "intensity")
+GPU_FEATURES = (*_CODES, *_SHAPE, *_LAUNCH, "one", *_GPU_DERIVED)
+CPU_FEATURES = (*_CODES, *_SHAPE, *_CPU_DERIVED)
+CATEGORICAL = _CODES
+
+_LINE_CHANNELS = 16  # fp32 values in a 64-byte line
+_ROW_BLOCK = 4  # rows that a CPU matrix product keeps in registers, roughly
+_BLOCK = re.compile(r"(_r\d+p\d+)?(_signal)?$")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The kernels and kernel families seen in training; a categorical feature's code is the index in here."""
+
+    kernels: tuple[str, ...]
+    families: tuple[str, ...]
+
+    @classmethod
+    def of(cls, kernels: Sequence[str]) -> Vocabulary:
+        return cls(tuple(sorted(set(kernels))), tuple(sorted({family_of(kernel) for kernel in kernels})))
+
+
+def family_of(kernel: str) -> str:
+    """The kernel without its block size: `matmul_r6p16_signal` is of the family `matmul`."""
+    return _BLOCK.sub("", kernel)
+
+
+def gpu_features(table: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
+    """GPU_FEATURES of a table of launch plans: one row a plan, columns `kernel` and the plan's quantities.
+
+    Raises UserError when the plans lack a quantity, as those of another version may.
+    """
+    frame = _take(table, (*_SHAPE, *_LAUNCH))
+    frame["one"] = 1.0
+    block = frame["block_rows"] * frame["panel"]
+    frame["unit_work"] = frame["work_groups_per_unit"] * frame["work_group_size"] * block * frame["loop"]
+    frame["iterations"] = frame["gx"] * frame["gy"] * frame["loop"]
+    frame["thread_work"] = block * frame["loop"]
+    frame["padding"] = frame["padded_flops"] / frame["flops"]
+    frame["intensity"] = frame["flops"] / (frame["input_bytes"] + frame["weight_bytes"] + frame["output_bytes"])
+    return _with_codes(frame, table["kernel"].to_numpy(), vocabulary)[list(GPU_FEATURES)]
+
+
+def cpu_features(table: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
+    """CPU_FEATURES of a table of shapes, as `describe_many` gives it."""
+    frame = _take(table, _SHAPE)
+    frame["one"] = 1.0
+    m, n, k = frame["m"], frame["n"], frame["k"]
+    frame["line_flops"] = 2 * m * k * np.ceil(n / _LINE_CHANNELS) * _LINE_CHANNELS
+    frame["row_block_flops"] = 2 * n * k * np.ceil(m / _ROW_BLOCK) * _ROW_BLOCK
+    frame["moved_bytes"] = frame["input_bytes"] + frame["weight_bytes"] + frame["output_bytes"]
+    frame["intensity"] = frame["flops"] / frame["moved_bytes"]
+    return _with_codes(frame, cpu_kernels(table), vocabulary)[list(CPU_FEATURES)]
+
+
+def cpu_kernels(table: pd.DataFrame) -> NDArray[np.object_]:
+    """What the CPU does per row: `product`, or `im2col` before it when the convolution is not pointwise."""
+    return np.where(table["pointwise"].to_numpy() == 1, "product", "im2col").astype(object)
+
+
+def plan_table(kernels: Sequence[str], quantities: Sequence[str]) -> pd.DataFrame:
+    """The table of launch plans that traces carry: kernel names and quantities as JSON text."""
+    return pd.DataFrame([json.loads(text) for text in quantities]).assign(kernel=list(kernels))
+
+
+def shape_table(operators: Sequence[Operator]) -> pd.DataFrame:
+    """The table of shapes that `cpu_features` reads."""
+    return describe_many(operators)
+
+
+def _take(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    if missing := [name for name in names if name not in table.columns]:
+        raise UserError(
+            f"launch plans lack {', '.join(missing)}: they come from another version of Splitfleet; measure again with "
+            "this one, or use the version that wrote them"
+        )
+    return table[list(names)].astype(np.float64).reset_index(drop=True)
+
+
+def _with_codes(frame: pd.DataFrame, kernels: NDArray[np.object_], vocabulary: Vocabulary) -> pd.DataFrame:
+    kernel_codes = {name: float(code) for code, name in enumerate(vocabulary.kernels)}
+    family_codes = {name: float(code) for code, name in enumerate(vocabulary.families)}
+    frame["kernel"] = [kernel_codes.get(kernel, UNKNOWN) for kernel in kernels]
+    frame["family"] = [family_codes.get(family_of(kernel), UNKNOWN) for kernel in kernels]
+    return frame

@@ -1,0 +1,153 @@
+"""Observations: from traces to one time per shape and target, and to the costs of joining.
+
+All repetitions of a job count as one time, their median; so do all jobs of one shape, whichever phone ran them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from splitfleet.kernels import operator_from_json
+from splitfleet.kernels.errors import UserError
+
+from .features import Vocabulary, cpu_features, cpu_kernels, gpu_features, plan_table, shape_table
+from .models import JoinCosts, as_join
+from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, cpu_target, threads_of
+from .split_table import SVM_POLL, Join
+
+LEAST_SHAPES = 10
+"""Shapes a target needs: fewer leave nothing to hold out."""
+
+_GPU_TERMS = (
+    "one", "padded_flops", "unit_work", "iterations", "input_reads_bytes", "weight_reads_bytes", "input_bytes",
+    "packed_bytes", "output_bytes", "threads", "work_groups", "thread_work",
+)  # fmt: skip
+_DISPATCH_TERMS = ("one", "threads", "work_groups", "packed_bytes", "output_bytes")
+_CPU_TERMS = (
+    "one", "flops", "line_flops", "row_block_flops", "gathered_bytes", "input_bytes", "weight_bytes",
+    "output_bytes", "m", "n",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """One observation a shape: features [n, f], the operators' JSON text, kernels, and times [n] in us."""
+
+    target: str
+    vocabulary: Vocabulary
+    features: pd.DataFrame
+    shapes: list[str]
+    kernels: list[str]
+    time_us: Floats
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        if threads_of(self.target) is not None:
+            return _CPU_TERMS
+        return _GPU_TERMS if self.target == GPU_EXECUTION else _DISPATCH_TERMS
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the canonical training frame: target, names, shapes, features and times, in order."""
+        head = json.dumps([self.target, list(self.features.columns), self.shapes, self.kernels], sort_keys=True)
+        digest = hashlib.sha256(head.encode())
+        digest.update(np.ascontiguousarray(self.features.to_numpy(np.float64)).tobytes())
+        digest.update(np.ascontiguousarray(self.time_us).tobytes())
+        return digest.hexdigest()
+
+
+def training_sets(traces: pd.DataFrame, device_class: str) -> dict[str, TrainingSet]:
+    """The training set of each target that the traces allow.
+
+    Raises UserError when GPU or CPU traces are missing or of too few shapes.
+    """
+    gpu = traces[traces["kind"] == "gpu"]
+    cpu = traces[traces["kind"] == "cpu"]
+    sets = {}
+    if len(gpu):
+        queued, start, end = (_stacked(gpu, name) for name in ("queued_ns", "start_ns", "end_ns"))
+        sets[GPU_EXECUTION] = _gpu_set(gpu, GPU_EXECUTION, _medians_us(end, start))
+        sets[GPU_DISPATCH] = _gpu_set(gpu, GPU_DISPATCH, _medians_us(start, queued))
+    for threads in sorted(cpu["threads"].dropna().unique()):
+        rows = cpu[cpu["threads"] == threads]
+        target = cpu_target(int(threads))
+        sets[target] = _cpu_set(rows, target, _medians_us(_stacked(rows, "wall_ns")))
+    for kind, target in (("gpu", GPU_EXECUTION), ("cpu", "cpu_t")):
+        found = [data for name, data in sets.items() if name.startswith(target)]
+        shapes = min((len(data.time_us) for data in found), default=0)
+        if shapes < LEAST_SHAPES:
+            raise UserError(
+                f"{device_class}: {shapes} shapes were measured by {kind} jobs; training needs {LEAST_SHAPES} at "
+                "least. Let the campaign finish, or raise its number of samples"
+            )
+    return sets
+
+
+def join_costs(traces: pd.DataFrame) -> JoinCosts:
+    """Joining and completion costs from `sync` and `gpu` traces: the median of wall - (end - queued), at least 0."""
+    sync = traces[traces["kind"] == "sync"]
+    polled = sync[sync["join"] == SVM_POLL]
+    allowed = bool(polled["checked_joins"].sum() > 0 and polled["mismatches"].sum() == 0)
+    joins: dict[Join, dict[int, float]] = {}
+    for join, of_join in sync.groupby("join"):
+        if join != SVM_POLL or allowed:
+            threads = sorted(of_join["threads"].unique())
+            joins[as_join(str(join))] = {int(n): _completion_us(of_join[of_join["threads"] == n]) for n in threads}
+    gpu = traces[traces["kind"] == "gpu"]
+    completion = {
+        as_join(str(wait)): _completion_us(rows) for wait, rows in gpu.groupby("join") if wait != SVM_POLL or allowed
+    }
+    return JoinCosts(completion, joins, allowed)
+
+
+def _completion_us(rows: pd.DataFrame) -> float:
+    wall, end, queued = (_stacked(rows, name) for name in ("wall_ns", "end_ns", "queued_ns"))
+    left = [np.median(w - (e - q)) for w, e, q in zip(wall, end, queued, strict=True)]
+    return max(float(np.median(left)) / 1e3, 0.0)
+
+
+def _gpu_set(rows: pd.DataFrame, target: str, time_us: Floats) -> TrainingSet:
+    first, shapes, times = _observations(rows, time_us)
+    kernels = [str(kernel) for kernel in first["kernel"]]
+    vocabulary = Vocabulary.of(kernels)
+    table = plan_table(kernels, list(first["quantities"]))
+    return TrainingSet(target, vocabulary, gpu_features(table, vocabulary), shapes, kernels, times)
+
+
+def _cpu_set(rows: pd.DataFrame, target: str, time_us: Floats) -> TrainingSet:
+    _, shapes, times = _observations(rows, time_us)
+    table = shape_table([operator_from_json(json.loads(shape)) for shape in shapes])
+    kernels = [str(kernel) for kernel in cpu_kernels(table)]
+    vocabulary = Vocabulary.of(kernels)
+    return TrainingSet(target, vocabulary, cpu_features(table, vocabulary), shapes, kernels, times)
+
+
+def _observations(rows: pd.DataFrame, time_us: Floats) -> tuple[pd.DataFrame, list[str], Floats]:
+    """One row a shape, in the order of the shapes' text: a first trace of each, and the median of its times."""
+    keyed = rows.assign(shape=[_canonical(text) for text in rows["operator"]], time_us=time_us)
+    groups = keyed.sort_values(["shape", "job_id", "phone"], kind="stable").groupby("shape", sort=True)
+    first = groups.first()
+    return first, [str(shape) for shape in first.index], groups["time_us"].median().to_numpy(np.float64)
+
+
+def _canonical(operator: str) -> str:
+    return json.dumps(json.loads(operator), sort_keys=True, separators=(",", ":"))
+
+
+def _medians_us(times: Sequence[NDArray[np.int64]], before: Sequence[NDArray[np.int64]] | None = None) -> Floats:
+    """Per job, the median over its repetitions of the time, or of the time since `before`, in us.
+
+    A device's timer may show nothing at all between two events; half a timer tick keeps the logarithm finite.
+    """
+    spans = times if before is None else [a - b for a, b in zip(times, before, strict=True)]
+    return np.maximum(np.array([np.median(span) for span in spans], dtype=np.float64) / 1e3, 0.5e-3)
+
+
+def _stacked(rows: pd.DataFrame, name: str) -> list[NDArray[np.int64]]:
+    return [np.asarray(values, dtype=np.int64) for values in rows[name]]

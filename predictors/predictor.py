@@ -1,0 +1,156 @@
+"""One predictor: a cost model times the exponential of a LightGBM score, kept as plain text and JSON, never pickled."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from splitfleet.kernels.errors import UserError
+
+from .cost_model import CostModel
+from .features import CPU_FEATURES, GPU_FEATURES, Vocabulary, cpu_features, cpu_kernels, gpu_features
+
+SCHEMA_VERSION = 1
+GPU_EXECUTION = "gpu_execution"
+GPU_DISPATCH = "gpu_dispatch"
+_CPU_TARGET = re.compile(r"cpu_t([1-9]\d*)")
+
+Floats = NDArray[np.float64]
+
+
+def cpu_target(threads: int) -> str:
+    """The name of the target "CPU time on this many threads"."""
+    return f"cpu_t{threads}"
+
+
+def threads_of(target: str) -> int | None:
+    """The thread count of a CPU target; None for a GPU target. Raises UserError for an unknown target."""
+    if match := _CPU_TARGET.fullmatch(target):
+        return int(match[1])
+    if target not in (GPU_EXECUTION, GPU_DISPATCH):
+        raise UserError(f"unknown prediction target {target!r}; known: {GPU_EXECUTION}, {GPU_DISPATCH}, cpu_t<threads>")
+    return None
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Predicts one target, in microseconds: cost model x exp(Booster's raw score).
+
+    A table is what `splitfleet.kernels` gives: `lower_many`/`lower_channels` for GPU targets,
+    `describe_many`/`describe_channels` for CPU targets. A frame holds the features made from it.
+    """
+
+    target: str
+    operator_types: tuple[str, ...]
+    vocabulary: Vocabulary
+    cost_model: CostModel
+    booster_text: str
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return GPU_FEATURES if threads_of(self.target) is None else CPU_FEATURES
+
+    @cached_property
+    def booster(self) -> lightgbm.Booster:
+        return load_booster(self.booster_text)
+
+    def features(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The feature frame [n, features], float64, of a table of launch plans or shapes [n]."""
+        make = gpu_features if threads_of(self.target) is None else cpu_features
+        return make(table, self.vocabulary)
+
+    def known_kernels(self, table: pd.DataFrame) -> NDArray[np.bool_]:
+        """Per row [n], whether training has seen its kernel. An unknown one is predicted from its family."""
+        kernels = table["kernel"] if threads_of(self.target) is None else pd.Series(cpu_kernels(table))
+        return kernels.isin(self.vocabulary.kernels).to_numpy(np.bool_)
+
+    def raw_score(self, frame: pd.DataFrame) -> Floats:
+        """The Booster's raw score [n] of a feature frame: log(time / cost model)."""
+        matrix = np.ascontiguousarray(frame[list(self.feature_names)].to_numpy(np.float64))
+        score = self.booster.predict(matrix, raw_score=True, num_threads=1)
+        return np.asarray(score, dtype=np.float64)
+
+    def predict_us(self, frame: pd.DataFrame) -> Floats:
+        """Times [n] in microseconds of a feature frame."""
+        return self.cost_model.predict_us(frame) * np.exp(self.raw_score(frame))
+
+    def predict_table_us(self, table: pd.DataFrame) -> Floats:
+        """Times [n] in microseconds of a table of launch plans or shapes."""
+        return self.predict_us(self.features(table))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA_VERSION,
+            "target": self.target,
+            "unit": "us",
+            "formula": "cost_model(features) * exp(booster raw score)",
+            "operator_types": list(self.operator_types),
+            "features": list(self.feature_names),
+            "kernels": list(self.vocabulary.kernels),
+            "cost_model": self.cost_model.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], booster_text: str, where: str) -> Predictor:
+        """The predictor that `to_json` described; `where` names the file in errors.
+
+        Raises UserError for an unknown schema, other features than this version computes, or a damaged description.
+        """
+        if data.get("schema") != SCHEMA_VERSION:
+            raise UserError(
+                f"{where}: predictor schema {data.get('schema')!r} is not known here (this version reads "
+                f"{SCHEMA_VERSION}); use the version of Splitfleet that wrote it"
+            )
+        try:
+            cost_model = CostModel.from_json(data["cost_model"])
+            vocabulary = Vocabulary(tuple(data["kernels"]), cost_model.families)
+            predictor = cls(data["target"], tuple(data["operator_types"]), vocabulary, cost_model, booster_text)
+            features = tuple(data["features"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{where}: not a predictor description: {error!r}; get the package again") from error
+        if features != predictor.feature_names or not set(cost_model.terms) <= set(features):
+            raise UserError(
+                f"{where}: this version of Splitfleet computes other features than the predictor was trained on; "
+                "use the version that wrote it, or train again"
+            )
+        return predictor
+
+    def save(self, folder: Path) -> None:
+        """Writes `<target>.txt` (the Booster) and `<target>.json` (all else) into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{self.target}.txt").write_text(self.booster_text, "utf-8", newline="\n")
+        text = json.dumps(self.to_json(), indent=1, sort_keys=True) + "\n"
+        (folder / f"{self.target}.json").write_text(text, "utf-8", newline="\n")
+
+    @classmethod
+    def load(cls, folder: Path, target: str) -> Predictor:
+        """Reads what `save` wrote. Raises UserError naming the file that is missing or damaged."""
+        description, model = folder / f"{target}.json", folder / f"{target}.txt"
+        try:
+            return cls.from_json(json.loads(description.read_text("utf-8")), model.read_text("utf-8"), str(description))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder}: cannot read the predictor {target}: {error}") from error
+
+
+def load_booster(text: str) -> lightgbm.Booster:
+    """A Booster from LightGBM's model text. Raises UserError when it is no such text."""
+    try:
+        return lightgbm.Booster(model_str=text)
+    except lightgbm.basic.LightGBMError as error:
+        raise UserError(f"not a LightGBM model: {error}") from error
+
+
+def ulp_apart(first: float, second: float) -> float:
+    """How many units in the last place two positive times differ by; infinite for a NaN."""
+    if not (math.isfinite(first) and math.isfinite(second)):
+        return math.inf
+    return abs(first - second) / math.ulp(max(abs(first), abs(second)))

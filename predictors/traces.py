@@ -1,0 +1,158 @@
+"""Traces: the measurements of a campaign as Parquet, one row per accepted job.
+
+Repetitions are list columns in integer nanoseconds; statistics are computed later, by whoever reads. The meaning and
+unit of each column is in the Parquet schema itself (field metadata ``doc`` and ``unit``) and in docs/traces.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from splitfleet.kernels.errors import HarnessError, UserError
+
+SCHEMA_VERSION = 1
+_VERSION_KEY = b"splitfleet.traces.schema"
+
+_NS = pa.list_(pa.int64())
+_VARIANT = pa.struct(
+    [pa.field("name", pa.string()), pa.field("max_relative_error", pa.float64()), pa.field("wall_ns", _NS)]
+)
+
+
+def _column(name: str, kind: pa.DataType, unit: str, doc: str, *, required: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=not required, metadata={"unit": unit, "doc": doc})
+
+
+TRACE_SCHEMA = pa.schema(
+    [
+        _column("campaign", pa.string(), "", "campaign name", required=True),
+        _column("phone", pa.string(), "", "label of the phone inside the campaign, not its serial", required=True),
+        _column("device_class", pa.string(), "", "what decides timings: <model-slug>-<hash8>", required=True),
+        _column("job_id", pa.string(), "", "hash of the job's content and operating point", required=True),
+        _column("purpose", pa.string(), "", "measure, probe, sister or validate", required=True),
+        _column("attempt", pa.int32(), "", "which attempt was accepted, from 1", required=True),
+        _column("kind", pa.string(), "", "gpu, cpu, coexec, sync or compare", required=True),
+        _column("operator_type", pa.string(), "", "linear or conv2d; null for sync"),
+        _column("operator", pa.string(), "", "operator as JSON text; null for sync"),
+        _column("kernel", pa.string(), "", "kernel variant of the launch plan; null for cpu"),
+        _column("quantities", pa.string(), "", "the launch plan's quantities as JSON text; empty for cpu"),
+        _column("threads", pa.int32(), "", "CPU threads; null for gpu"),
+        _column("core_mask", pa.int64(), "", "bit mask of the CPUs used; null for gpu"),
+        _column("cut", pa.int32(), "channels", "the CPU has channels [0, cut); null unless coexec"),
+        _column("join", pa.string(), "", "svm_poll, event_wait or finish; a gpu job's wait; null for cpu"),
+        _column("status", pa.string(), "", "the agent's verdict; only ok carries samples", required=True),
+        _column("error", pa.string(), "", "one line when the status is not ok"),
+        _column("max_relative_error", pa.float64(), "", "max |output - reference| / max |reference|"),
+        _column("queued_ns", _NS, "ns", "per repetition, device clock: CL_PROFILING_COMMAND_QUEUED"),
+        _column("submit_ns", _NS, "ns", "per repetition, device clock: CL_PROFILING_COMMAND_SUBMIT"),
+        _column("start_ns", _NS, "ns", "per repetition, device clock: CL_PROFILING_COMMAND_START"),
+        _column("end_ns", _NS, "ns", "per repetition, device clock: CL_PROFILING_COMMAND_END"),
+        _column("wall_ns", _NS, "ns", "per repetition, host: from before the first enqueue until visible"),
+        _column("cpu_ns", _NS, "ns", "per repetition: the CPU half's own time within a joint execution"),
+        _column("variants", pa.list_(_VARIANT), "", "compare: each variant's own repetitions"),
+        _column("rejected_context_switch", pa.int32(), "", "repetitions rejected: switched out"),
+        _column("rejected_event_order", pa.int32(), "", "repetitions rejected: events out of order"),
+        _column("checked_joins", pa.int64(), "", "sync: joins whose payload was checked"),
+        _column("mismatches", pa.int64(), "", "sync: joins with a stale payload"),
+        _column("build_us", pa.int64(), "us", "time to build the kernel"),
+        _column("elapsed_us", pa.int64(), "us", "time the whole job took"),
+        _column("started_unix_us", pa.int64(), "us", "when the job started, since 1970 UTC, the phone's clock"),
+        _column("temperature_before_c", pa.float64(), "deg C", "hottest zone before the job's batch"),
+        _column("temperature_after_c", pa.float64(), "deg C", "hottest zone after the job's batch"),
+        _column("agent_build", pa.string(), "", "agent build id"),
+        _column("isa", pa.string(), "", "instruction set the agent was built for"),
+        _column("backend", pa.string(), "", "CPU backend and version"),
+        _column("operating_point", pa.string(), "", "operating point as JSON text", required=True),
+    ],
+    metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
+)
+
+_ORDER = [("device_class", "ascending"), ("phone", "ascending"), ("purpose", "ascending"),
+          ("job_id", "ascending"), ("attempt", "ascending")]  # fmt: skip
+
+
+def write_traces(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Write ``rows`` (keys are the names of `TRACE_SCHEMA`; absent means null) as one Parquet file.
+
+    The rows are put in a fixed order, so the same rows give the same bytes. The file appears whole or not at all.
+
+    Raises:
+        HarnessError: a row has an unknown key, lacks a required one, or holds a value of another type.
+    """
+    names = set(TRACE_SCHEMA.names)
+    required = {field.name for field in TRACE_SCHEMA if not field.nullable}
+    content = [dict(row) for row in rows]
+    for row in content:
+        if unknown := sorted(row.keys() - names):
+            raise HarnessError(f"{path}: no such trace column: {', '.join(unknown)}")
+        if missing := sorted(name for name in required if row.get(name) is None):
+            raise HarnessError(f"{path}: job {row.get('job_id')}: trace lacks {', '.join(missing)}")
+    try:
+        table = pa.Table.from_pylist(content, schema=TRACE_SCHEMA).sort_by(_ORDER)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise HarnessError(f"{path}: a trace does not fit the schema: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(table, temporary, compression="zstd", version="2.6")
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_traces(folder: Path) -> pd.DataFrame:
+    """All traces under ``folder/traces`` (a campaign folder) or, where there is none, under ``folder`` itself.
+
+    Returns one row per accepted job; list columns hold int64 arrays.
+
+    Raises:
+        UserError: no traces, an unreadable file, an unknown schema version, a job accepted twice for one phone and
+            purpose, or two operating points within one device class.
+    """
+    root = folder / "traces" if (folder / "traces").is_dir() else folder
+    files = sorted(root.rglob("*.parquet")) if root.is_dir() else []
+    if not files:
+        raise UserError(f"{folder}: no traces here; run `splitfleet campaign run` first, or name a campaign folder")
+    frame: pd.DataFrame = pa.concat_tables([_read_file(path) for path in files]).to_pandas()
+    _check(frame, folder)
+    return frame
+
+
+def _read_file(path: Path) -> pa.Table:
+    try:
+        file = pq.ParquetFile(path)
+        version = (file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"none").decode("ascii", "replace")
+        if version != str(SCHEMA_VERSION):
+            raise UserError(
+                f"{path}: trace schema {version} is not known here (this version reads {SCHEMA_VERSION}); "
+                "use the version of Splitfleet that wrote it, or write the traces again from the ledger"
+            )
+        return file.read().select(TRACE_SCHEMA.names).cast(TRACE_SCHEMA)
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        raise UserError(f"{path}: not a readable trace file: {error}; write it again from the ledger") from error
+
+
+def _check(frame: pd.DataFrame, folder: Path) -> None:
+    keys = ["job_id", "phone", "purpose"]
+    twice = frame[frame.duplicated(keys)]
+    if len(twice):
+        job, phone, purpose = twice.iloc[0][keys]
+        raise UserError(
+            f"{folder}: job {job} has two accepted traces on {phone} ({purpose}); keep one copy of each trace file"
+        )
+    points = frame.groupby("device_class")["operating_point"].nunique()
+    mixed = points[points > 1]
+    if len(mixed):
+        name = mixed.index[0]
+        raise UserError(
+            f"{folder}: device class {name} was measured at {mixed.iloc[0]} operating points; their times must not be "
+            "mixed. Keep the traces of one operating point in a folder, or run a campaign for each"
+        )

@@ -1,0 +1,110 @@
+"""Training: from the traces of one device class to its predictors, their held-out errors and the joining costs.
+
+Shapes, not rows, are held out: each shape is predicted once by a model that has never seen it, and the errors reported
+are those. The models handed on are trained on everything.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from splitfleet.kernels import operator_from_json
+from splitfleet.kernels.errors import UserError
+
+from .fitting import fit_predictor, predict_held_out
+from .metrics import error_metrics
+from .models import GPU, QUANTILE_LEVELS, DeviceModels
+from .observations import TrainingSet, join_costs, training_sets
+from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, threads_of
+
+
+@dataclass(frozen=True)
+class ClassModels:
+    """What training one device class gives.
+
+    `metrics[target]` has the figures of `error_metrics` over held-out shapes, and the same by kernel under `by_kernel`;
+    `cpu` is all thread counts together. `held_out` has one row per shape and target: target, shape (operator JSON
+    text), kernel, channels, measured_us, predicted_us.
+    """
+
+    models: DeviceModels
+    metrics: dict[str, dict[str, Any]]
+    held_out: pd.DataFrame
+    training: dict[str, TrainingSet]
+    profile: dict[str, Any]
+    operating_point: dict[str, Any]
+    campaigns: tuple[str, ...]
+    seed: int
+
+
+def train_class(traces: pd.DataFrame, profile: dict[str, Any], seed: int) -> ClassModels:
+    """Train all predictors of the one device class in `traces` (as `read_traces` gives them).
+
+    Raises:
+        UserError: several device classes or operating points, or too few shapes for a target.
+    """
+    used = traces[(traces["status"] == "ok") & (traces["purpose"] == "measure")]
+    device_class = _only(used, "device_class")
+    operating_point = json.loads(_only(used, "operating_point"))
+    training = training_sets(used, device_class)
+    predictions = {target: predict_held_out(data, seed) for target, data in training.items()}
+    held_out = pd.concat([_frame(training[target], predictions[target]) for target in training], ignore_index=True)
+    models = DeviceModels(
+        device_class,
+        _only(used, "backend"),
+        {target: fit_predictor(data, np.arange(len(data.time_us)), seed) for target, data in training.items()},
+        join_costs(used),
+        _error_ratios(held_out),
+    )
+    campaigns = tuple(sorted(used["campaign"].unique()))
+    return ClassModels(models, _metrics(held_out), held_out, training, profile, operating_point, campaigns, seed)
+
+
+def _frame(data: TrainingSet, predicted_us: Floats) -> pd.DataFrame:
+    channels = [operator_from_json(json.loads(shape)).channels for shape in data.shapes]
+    return pd.DataFrame(
+        {
+            "target": data.target,
+            "shape": data.shapes,
+            "kernel": data.kernels,
+            "channels": channels,
+            "measured_us": data.time_us,
+            "predicted_us": predicted_us,
+        }
+    )
+
+
+def _metrics(held_out: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    result = {}
+    groups = {str(target): rows for target, rows in held_out.groupby("target")}
+    groups["cpu"] = held_out[held_out["target"].str.startswith("cpu_t")]
+    for target, rows in groups.items():
+        by_kernel = {
+            str(kernel): error_metrics(part["measured_us"], part["predicted_us"])
+            for kernel, part in rows.groupby("kernel")
+        }
+        result[target] = {**error_metrics(rows["measured_us"], rows["predicted_us"]), "by_kernel": by_kernel}
+    return result
+
+
+def _error_ratios(held_out: pd.DataFrame) -> dict[str, tuple[float, ...]]:
+    times = {str(target): rows.set_index("shape") for target, rows in held_out.groupby("target")}
+    columns = ["measured_us", "predicted_us"]
+    pairs = {name: rows[columns] for name, rows in times.items() if threads_of(name) is not None}
+    pairs[GPU] = times[GPU_DISPATCH][columns] + times[GPU_EXECUTION][columns]
+    return {
+        name: tuple(float(q) for q in np.quantile(rows["measured_us"] / rows["predicted_us"], QUANTILE_LEVELS))
+        for name, rows in pairs.items()
+    }
+
+
+def _only(traces: pd.DataFrame, column: str) -> str:
+    values = traces[column].unique()
+    if len(values) != 1:
+        found = ", ".join(map(str, values)) or "none"
+        raise UserError(f"training takes the measured traces of one {column.replace('_', ' ')}; found {found}")
+    return str(values[0])
