@@ -1,0 +1,1 @@
+"""What Splitfleet runs on: PoCL from the wheels, the virtual phone, the demo."""

@@ -1,0 +1,98 @@
+"""Faults that a virtual phone can have, and what they do to its link.
+
+A fault is switched on in the phone's description or, while it runs, by
+`python -m splitfleet.infra.virtual_phone fault ROOT KIND ...`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class _Fault(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    after_seconds: float = Field(default=0, ge=0, le=86_400)
+    """How long the phone waits before the fault begins."""
+
+
+class Drop(_Fault):
+    """The link breaks once, after so many more bytes have crossed it in both directions together."""
+
+    kind: Literal["drop"]
+    bytes: int = Field(ge=0)
+
+
+class Stall(_Fault):
+    """Nothing crosses the link for a while, yet it stays open. Programs on the phone go on."""
+
+    kind: Literal["stall"]
+    seconds: Seconds
+
+
+class Vanish(_Fault):
+    """The phone refuses connections and ends the open ones, as if its cable were pulled; then it is back."""
+
+    kind: Literal["vanish"]
+    seconds: Seconds
+
+
+class Unauthorized(_Fault):
+    """The phone forgets every host's key, ends its connections and denies all prompts."""
+
+    kind: Literal["unauthorized"]
+
+
+class DiskFull(_Fault):
+    """Nothing more can be written to the phone's storage."""
+
+    kind: Literal["disk-full"]
+
+
+class Temperature(_Fault):
+    """A thermal zone (or all of them) shows this temperature."""
+
+    kind: Literal["temperature"]
+    millidegrees: int = Field(ge=-30_000, le=150_000)
+    zone: str | None = None
+
+
+Fault = Annotated[Drop | Stall | Vanish | Unauthorized | DiskFull | Temperature, Field(discriminator="kind")]
+
+
+class Link:
+    """What all connections of the phone pass their bytes through; here it stalls and breaks."""
+
+    def __init__(self) -> None:
+        self._stalled_until = 0.0
+        self._bytes_left: int | None = None
+
+    def stall(self, seconds: float) -> None:
+        """Lets nothing pass for so long."""
+        self._stalled_until = time.monotonic() + seconds
+
+    def drop_after(self, count: int) -> None:
+        """Lets so many bytes pass, then breaks."""
+        self._bytes_left = count
+
+    def mend(self) -> None:
+        """Takes back whatever was ordered."""
+        self._stalled_until = 0.0
+        self._bytes_left = None
+
+    async def admit(self, count: int) -> int:
+        """Waits while the link stalls; returns how many of these bytes may pass. Fewer means: it breaks after them."""
+        while (wait := self._stalled_until - time.monotonic()) > 0:
+            await asyncio.sleep(min(wait, 0.1))
+        if self._bytes_left is None or count <= self._bytes_left:
+            if self._bytes_left is not None:
+                self._bytes_left -= count
+            return count
+        allowed, self._bytes_left = self._bytes_left, None
+        return allowed

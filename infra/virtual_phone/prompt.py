@@ -1,0 +1,57 @@
+"""The decision whether a host may use the phone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from .auth import HostKey, KeyStore
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Authority:
+    """Remembered keys, and what becomes of unknown ones.
+
+    `policy`: "always" accepts them, "never" denies them, "ask" waits for an answer given at run time, and a sequence of
+    fingerprints accepts those.
+    """
+
+    def __init__(self, policy: str | Sequence[str], keys: KeyStore) -> None:
+        self._policy = policy
+        self._keys = keys
+        self._prompts: dict[str, tuple[HostKey, asyncio.Future[bool]]] = {}
+
+    def knows(self, token: bytes, signature: bytes) -> bool:
+        """Whether a remembered key made this signature."""
+        return self._keys.signer(token, signature) is not None
+
+    async def ask(self, key: HostKey) -> bool:
+        """Whether this unknown key is accepted; then it is remembered. May wait without end, as a prompt does."""
+        if isinstance(self._policy, str):
+            accepted = await self._prompt(key) if self._policy == "ask" else self._policy == "always"
+        else:
+            accepted = key.fingerprint in self._policy
+        if accepted:
+            self._keys.remember(key)
+        return accepted
+
+    def answer(self, *, allow: bool) -> list[str]:
+        """Answers the prompts that are open; returns their fingerprints."""
+        answered = list(self._prompts)
+        for _, future in self._prompts.values():
+            future.set_result(allow)
+        self._prompts.clear()
+        return answered
+
+    def revoke(self) -> None:
+        """Forgets all keys and denies from now on."""
+        self._keys.forget_all()
+        self._policy = "never"
+        self.answer(allow=False)
+
+    async def _prompt(self, key: HostKey) -> bool:
+        _LOGGER.warning("Allow USB debugging? %s (%s)", key.fingerprint, key.comment)
+        _, future = self._prompts.setdefault(key.fingerprint, (key, asyncio.get_running_loop().create_future()))
+        return await asyncio.shield(future)
