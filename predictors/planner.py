@@ -12,6 +12,7 @@ at a whole 64-byte line of output channels is preferred: halves that share a lin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from splitfleet.kernels import CUT_MULTIPLE, Device, Operator, cuts, describe_ch
 
 from .models import GPU, DeviceModels
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, cpu_target
-from .split_table import SVM_POLL, Join, Processor, SplitDecision
+from .split_table import SVM_POLL, Join, Processor, SplitDecision, SplitEntry, SplitTable
 
 LINE_CHANNELS = 16
 LINE_TOLERANCE = 0.01
@@ -75,6 +76,12 @@ def plan_operator(operator: Operator, models: DeviceModels, device: Device, step
         gpu_us=gpu.expected_us,
         gpu_join=gpu.join,
     )
+
+
+def plan_layers(operators: Iterable[Operator], models: DeviceModels, device: Device) -> SplitTable:
+    """The split table of these operators, each taken once."""
+    decisions = (plan_operator(operator, models, device) for operator in dict.fromkeys(operators))
+    return SplitTable.of(models.device_class, models.backend, map(SplitEntry, decisions))
 
 
 def predict_curves(operator: Operator, models: DeviceModels, device: Device, step: int | None = None) -> pd.DataFrame:

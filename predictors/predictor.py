@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -124,21 +122,10 @@ class Predictor:
             )
         return predictor
 
-    def save(self, folder: Path) -> None:
-        """Writes `<target>.txt` (the Booster) and `<target>.json` (all else) into `folder`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{self.target}.txt").write_text(self.booster_text, "utf-8", newline="\n")
-        text = json.dumps(self.to_json(), indent=1, sort_keys=True) + "\n"
-        (folder / f"{self.target}.json").write_text(text, "utf-8", newline="\n")
-
-    @classmethod
-    def load(cls, folder: Path, target: str) -> Predictor:
-        """Reads what `save` wrote. Raises UserError naming the file that is missing or damaged."""
-        description, model = folder / f"{target}.json", folder / f"{target}.txt"
-        try:
-            return cls.from_json(json.loads(description.read_text("utf-8")), model.read_text("utf-8"), str(description))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder}: cannot read the predictor {target}: {error}") from error
+    def to_files(self) -> dict[str, bytes]:
+        """`<target>.txt` (the Booster) and `<target>.json` (all else), by name."""
+        description = json.dumps(self.to_json(), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        return {f"{self.target}.txt": self.booster_text.encode(), f"{self.target}.json": description.encode()}
 
 
 def load_booster(text: str) -> lightgbm.Booster:
@@ -147,10 +134,3 @@ def load_booster(text: str) -> lightgbm.Booster:
         return lightgbm.Booster(model_str=text)
     except lightgbm.basic.LightGBMError as error:
         raise UserError(f"not a LightGBM model: {error}") from error
-
-
-def ulp_apart(first: float, second: float) -> float:
-    """How many units in the last place two positive times differ by; infinite for a NaN."""
-    if not (math.isfinite(first) and math.isfinite(second)):
-        return math.inf
-    return abs(first - second) / math.ulp(max(abs(first), abs(second)))

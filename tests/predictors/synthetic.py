@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
 from splitfleet.kernels import Conv2d, Device, Linear, Operator, describe_many, lower_many
 from splitfleet.predictors.traces import read_traces, write_traces
 
@@ -46,7 +45,7 @@ JOINS = {"svm_poll": 5.0, "event_wait": 40.0, "finish": 55.0}
 
 
 def layers(count: int, seed: int) -> list[Operator]:
-    """Different operators of sizes that networks have."""
+    """Different operators of sizes that networks have; every third has the sizes of the one before but for channels."""
     draw = np.random.default_rng(seed)
     found: dict[str, Operator] = {}
     while len(found) < count:
@@ -55,6 +54,8 @@ def layers(count: int, seed: int) -> list[Operator]:
         if draw.random() < 0.6:
             size, kernel = int(draw.integers(7, 57)), int(draw.choice([1, 3, 5]))
             operator = Conv2d(size, size, *channels, kernel, kernel, int(draw.choice([1, 2])), kernel // 2, kernel // 2)
+        if found and len(found) % 3 == 2:
+            operator = list(found.values())[-1 - len(found) // 3 % 2].with_channels(int(4 * draw.integers(1, 150)))
         if operator.flops < 10**9:
             found[operator.label] = operator
     return list(found.values())

@@ -1,0 +1,71 @@
+"""Golden vectors: for some shapes, what each step from shape to time must give, so that a reader can prove itself."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from splitfleet.kernels import Device, describe_many, lower_many, operator_from_json
+from splitfleet.kernels.errors import UserError
+
+from .observations import TrainingSet
+from .predictor import Predictor, threads_of
+
+SCHEMA_VERSION = 1
+_VECTORS_PER_TARGET = 8
+_ULPS = 1
+
+
+def golden_vectors(predictors: Mapping[str, Predictor], training: Mapping[str, TrainingSet]) -> dict[str, Any]:
+    """Vectors of some training shapes of each target, spread evenly over them."""
+    vectors = []
+    for target, predictor in sorted(predictors.items()):
+        data = training[target]
+        count = min(_VECTORS_PER_TARGET, len(data.shapes))
+        rows = np.linspace(0, len(data.shapes) - 1, count).round().astype(int)
+        frame = data.features.iloc[rows]
+        scores, times = predictor.raw_score(frame), predictor.predict_us(frame)
+        for row, score, time_us in zip(rows, scores, times, strict=True):
+            vectors.append(
+                {
+                    "target": target,
+                    "operator": json.loads(data.shapes[row]),
+                    "features": [float(value) for value in data.features.iloc[row]],
+                    "raw_score": float(score),
+                    "time_us": float(time_us),
+                }
+            )
+    return {"schema": SCHEMA_VERSION, "vectors": vectors}
+
+
+def check_golden(
+    vectors: list[dict[str, Any]], predictors: Mapping[str, Predictor], device: Device, where: str
+) -> None:
+    """Computes every vector again. Raises UserError naming the first that differs, and in what."""
+    if missing := sorted(set(predictors) - {vector["target"] for vector in vectors}):
+        raise UserError(f"{where}: no golden vector for {missing[0]}; get the package again")
+    for vector in vectors:
+        predictor = predictors[vector["target"]]
+        operator = operator_from_json(vector["operator"])
+        what = f"{where}: {vector['target']} of {operator.label}"
+        is_gpu = threads_of(predictor.target) is None
+        frame = predictor.features(lower_many([operator], device) if is_gpu else describe_many([operator]))
+        if list(frame.iloc[0]) != vector["features"]:
+            raise UserError(
+                f"{what}: this version of Splitfleet computes other features than the predictor was trained on; "
+                "use the version that wrote the package, or run the campaign again"
+            )
+        _check_scores(predictor, frame, vector, what)
+
+
+def _check_scores(predictor: Predictor, frame: pd.DataFrame, vector: Mapping[str, Any], what: str) -> None:
+    score = float(predictor.raw_score(frame)[0])
+    if score != vector["raw_score"]:
+        raise UserError(f"{what}: raw score {score!r} instead of {vector['raw_score']!r}; get the package again")
+    time_us = float(predictor.predict_us(frame)[0])
+    if not abs(time_us - vector["time_us"]) <= _ULPS * math.ulp(vector["time_us"]):
+        raise UserError(f"{what}: {time_us!r} us instead of {vector['time_us']!r}; get the package again")

@@ -1,0 +1,173 @@
+"""Pictures of a predictor: predicted against measured, error by kernel, latency along output channels.
+
+Each function returns a matplotlib Figure that belongs to nobody: no global state, no display.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from splitfleet.kernels import (
+    CUT_MULTIPLE,
+    Device,
+    Operator,
+    describe_channels,
+    lower_channels,
+    operator_from_json,
+)
+
+from .metrics import error_metrics
+from .predictor import Predictor, threads_of
+
+_COLOURS = ("#2b6cb0", "#dd6b20", "#2f855a", "#9f3a8c", "#b7791f", "#4a5568")
+_OTHER = "#a0aec0"
+_INK = "#1a202c"
+_MOST_KERNELS_BY_NAME = len(_COLOURS)
+_MOST_KERNELS = 14
+_MOST_LAYERS = 4
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One layer along its output channels: measured medians, and predictions at every multiple of four."""
+
+    layer: Operator
+    measured: pd.DataFrame
+    channels: np.ndarray
+    predicted_us: np.ndarray
+
+
+def predicted_against_measured(held_out: pd.DataFrame, device_class: str, target: str) -> Figure:
+    """Held-out predictions over measurements, both in us and on logarithmic axes, coloured by kernel."""
+    figure, axes = _figure(6.4, 6.0)
+    limits = _limits(held_out[["measured_us", "predicted_us"]].to_numpy())
+    line = np.array(limits)
+    axes.fill_between(line, line * 0.9, line * 1.1, color="#e2e8f0", linewidth=0, label="within 10 %")
+    axes.plot(line, line, color=_INK, linewidth=0.8)
+    kernels = held_out["kernel"].value_counts()
+    named = list(kernels.index[:_MOST_KERNELS_BY_NAME])
+    for kernel, colour in zip([*named, None], [*_COLOURS[: len(named)], _OTHER], strict=True):
+        rows = held_out[~held_out["kernel"].isin(named)] if kernel is None else held_out[held_out["kernel"] == kernel]
+        if len(rows):
+            label = f"{kernel or 'other kernels'} ({len(rows)})"
+            axes.scatter(
+                rows["measured_us"], rows["predicted_us"], s=22, color=colour, alpha=0.8, linewidth=0, label=label
+            )
+    axes.set(xscale="log", yscale="log", xlim=limits, ylim=limits, aspect="equal")
+    axes.set(xlabel="measured (µs)", ylabel="predicted, shape held out (µs)")
+    _plain_numbers(axes)
+    figures = error_metrics(held_out["measured_us"], held_out["predicted_us"])
+    text = f"{figures['n']} shapes\nMAPE {figures['mape']:.1f} %\nwithin 10 %: {figures['within_10']:.0f} %"
+    axes.text(0.97, 0.04, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=10, linespacing=1.5)
+    axes.legend(loc="upper left", fontsize=8, frameon=False)
+    axes.set_title(_title(device_class, target), loc="left")
+    return figure
+
+
+def error_by_kernel(held_out: pd.DataFrame, device_class: str, target: str) -> Figure:
+    """The distribution of held-out errors in percent for each kernel: box of the middle half, and every shape."""
+    errors = 100 * (held_out["predicted_us"] / held_out["measured_us"] - 1)
+    kernels = list(held_out["kernel"].value_counts().index[:_MOST_KERNELS])[::-1]
+    groups = [errors[held_out["kernel"] == kernel].to_numpy() for kernel in kernels]
+    figure, axes = _figure(7.2, 1.8 + 0.42 * len(kernels))
+    axes.axvspan(-10, 10, color="#e2e8f0", linewidth=0)
+    axes.axvline(0, color=_INK, linewidth=0.8)
+    spread = np.random.default_rng(0)
+    for row, group in enumerate(groups):
+        height = row + spread.uniform(-0.22, 0.22, len(group))
+        axes.scatter(group, height, s=12, color=_COLOURS[0], alpha=0.45, linewidth=0)
+    if groups:
+        line = {"color": _INK, "linewidth": 1.0}
+        axes.boxplot(
+            groups,
+            orientation="horizontal",
+            positions=range(len(groups)),
+            showfliers=False,
+            widths=0.5,
+            whis=(10, 90),
+            boxprops=line,
+            whiskerprops=line,
+            capprops=line,
+            medianprops=line,
+        )
+    labels = [f"{kernel}  (n={len(group)})" for kernel, group in zip(kernels, groups, strict=True)]
+    axes.set_yticks(range(len(kernels)), labels)
+    widest = max(15.0, float(np.quantile(np.abs(errors), 0.98)) * 1.15)
+    axes.set(xlim=(-widest, widest), xlabel="error of the prediction, shape held out (%)")
+    axes.set_title(_title(device_class, target), loc="left")
+    return figure
+
+
+def latency_along_channels(curves: list[Curve], device_class: str, target: str) -> Figure:
+    """Measured times over output channels, and the predictions at all channel counts, for up to four layers."""
+    columns = 2 if len(curves) > 1 else 1
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(5.4 * columns, 3.3 * rows + 0.5), dpi=150, layout="constrained")
+    for index, curve in enumerate(curves):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        _style(axes)
+        axes.plot(curve.channels, curve.predicted_us, color=_COLOURS[0], linewidth=1.4, label="predicted")
+        measured = curve.measured
+        axes.scatter(
+            measured["channels"], measured["measured_us"], s=26, color=_COLOURS[1], zorder=3, label="measured (median)"
+        )
+        axes.set(xlabel="output channels", ylabel="time (µs)", xlim=(0, None), ylim=(0, None))
+        axes.set_title(curve.layer.label, fontsize=8, fontweight="normal")
+        axes.legend(fontsize=8, frameon=False, loc="upper left")
+    figure.suptitle(_title(device_class, target), x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+def channel_curves(held_out: pd.DataFrame, predictor: Predictor, device: Device) -> list[Curve]:
+    """The layers that were measured at the most numbers of output channels, two at least, most first."""
+    operators = [operator_from_json(json.loads(shape)) for shape in held_out["shape"]]
+    keys = [operator.with_channels(1).label for operator in operators]
+    groups = held_out.assign(layer=keys).groupby("layer")
+    ranked = sorted(groups.groups, key=lambda layer: (-len(groups.groups[layer]), str(layer)))
+    curves = []
+    for layer in ranked[:_MOST_LAYERS]:
+        rows = groups.get_group(layer).sort_values("channels")
+        if len(rows) < 2:
+            continue
+        most = int(rows["channels"].max())
+        operator = next(op for op, key in zip(operators, keys, strict=True) if key == layer and op.channels == most)
+        channels = np.arange(CUT_MULTIPLE, most + 1, CUT_MULTIPLE, dtype=np.int64)
+        is_gpu = threads_of(predictor.target) is None
+        table = lower_channels(operator, channels, device) if is_gpu else describe_channels(operator, channels)
+        curves.append(Curve(operator, rows, channels, predictor.predict_table_us(table)))
+    return curves
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    _style(axes)
+    return figure, axes
+
+
+def _style(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#edf2f7", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.title.set(fontsize=11, fontweight="bold", color=_INK)
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()) / 1.3, float(values.max()) * 1.3
+
+
+def _plain_numbers(axes: Axes) -> None:
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _title(device_class: str, target: str) -> str:
+    threads = threads_of(target)
+    what = {"gpu_execution": "GPU execution time", "gpu_dispatch": "GPU dispatch time"}.get(target)
+    return f"{what or f'CPU time, {threads} thread' + ('s' if threads != 1 else '')} on {device_class}"
