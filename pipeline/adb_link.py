@@ -1,0 +1,82 @@
+"""ADB connections over TCP and USB for adb-shell, and the host's ADB key."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from adb_shell.adb_device import UsbTransport
+from adb_shell.auth.keygen import keygen
+from adb_shell.auth.sign_cryptography import CryptographySigner
+from adb_shell.exceptions import TcpTimeoutException
+from adb_shell.transport.tcp_transport import TcpTransport
+from filelock import FileLock
+from splitfleet.kernels.errors import UserError
+
+
+def splitfleet_home() -> Path:
+    """Where keys and agent builds are kept: $SPLITFLEET_HOME, or ~/.splitfleet."""
+    return Path(os.environ.get("SPLITFLEET_HOME") or Path.home() / ".splitfleet")
+
+
+class WholeWriteTcp(TcpTransport):  # type: ignore[misc]  # adb-shell has no types
+    """adb-shell's TCP transport, with three faults mended: it sent once and ignored how much went out (pushes over
+    real links failed), it left Nagle's algorithm on (44 ms a shell call instead of 2), and it read a closed
+    connection as nothing-yet in a busy loop."""
+
+    _connection: socket.socket
+
+    def connect(self, transport_timeout_s: float | None) -> None:
+        super().connect(transport_timeout_s)
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
+        readable, _, _ = select.select([self._connection], [], [], transport_timeout_s)
+        if not readable:
+            raise TcpTimeoutException(f"nothing to read within {transport_timeout_s} s")
+        data = self._connection.recv(numbytes)
+        if not data:
+            raise ConnectionResetError("the phone closed the connection")
+        return data
+
+    def bulk_write(self, data: bytes, transport_timeout_s: float | None) -> int:
+        rest = memoryview(data)
+        deadline = None if transport_timeout_s is None else time.monotonic() + transport_timeout_s
+        while rest:
+            left_s = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            _, writable, _ = select.select([], [self._connection], [], left_s)
+            if not writable:
+                raise TcpTimeoutException(f"could not send {len(rest)} of {len(data)} bytes in {transport_timeout_s} s")
+            rest = rest[self._connection.send(rest) :]
+        return len(data)
+
+
+def usb_serials() -> list[str]:
+    """The serials of phones on this host's USB with debugging on. Raises UserError without libusb."""
+    if UsbTransport is None:
+        raise UserError("phones on USB need libusb for Python: pip install 'splitfleet[fleet]', or set usb = false")
+    return sorted(link.serial_number for link in UsbTransport.find_all_adb_devices())
+
+
+def usb_link(serial: str) -> Any:
+    """The USB transport of one phone; opens nothing yet."""
+    return UsbTransport.find_adb(serial=serial)
+
+
+def host_key() -> CryptographySigner:
+    """This host's ADB key; made once, readable by its owner only."""
+    home = splitfleet_home()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = home / "adbkey"
+    with FileLock(home / "adbkey.lock"):
+        if not path.exists():
+            unfinished = home / "adbkey.new"
+            unfinished.touch(mode=0o600)
+            keygen(str(unfinished))
+            (home / "adbkey.new.pub").replace(home / "adbkey.pub")
+            unfinished.replace(path)
+    return CryptographySigner(str(path))

@@ -1,0 +1,191 @@
+"""A phone over ADB, by TCP or USB. What adb-shell does wrong is known here and in adb_link, and nowhere else."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from adb_shell.adb_device import AdbDevice
+from adb_shell.exceptions import (
+    AdbCommandFailureException,
+    AdbConnectionError,
+    AdbTimeoutError,
+    DeviceAuthError,
+    InvalidChecksumError,
+    InvalidCommandError,
+    InvalidResponseError,
+    PushFailedError,
+    TcpTimeoutException,
+    UsbReadFailedError,
+    UsbWriteFailedError,
+)
+from splitfleet.kernels.errors import DeviceError
+
+from .adb_link import WholeWriteTcp, host_key, usb_link
+from .transport import (
+    READ_LIMIT_BYTES,
+    STORAGE_FULL,
+    CommandResult,
+    CommandTimeout,
+    Deadlines,
+    PhoneStorageFull,
+    PhoneUnauthorized,
+    PhoneUnreachable,
+)
+
+_TIMED_OUT = (TcpTimeoutException, AdbTimeoutError)
+_BROKEN = (
+    AdbConnectionError,
+    InvalidChecksumError,
+    InvalidCommandError,
+    InvalidResponseError,
+    UsbReadFailedError,
+    UsbWriteFailedError,
+    OSError,
+)
+_EXIT_CODE = re.compile(r"\n?splitfleet-exit=(\d+)\r?\n?\Z")
+
+
+class AdbTransport:
+    """A phone at HOST:PORT, or on USB by serial. One connection, one caller at a time: adb-shell cannot share it.
+
+    `on_prompt` is called when the phone starts asking its owner to accept this host's key.
+    """
+
+    folder = "/data/local/tmp/splitfleet"
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        usb: bool = False,
+        deadlines: Deadlines | None = None,
+        on_prompt: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = f"phone {address}"
+        self._address = address
+        self._usb = usb
+        self._deadlines = deadlines or Deadlines()
+        self._on_prompt = on_prompt
+        self._prompted = False
+        self._lock = threading.Lock()
+        self._device: AdbDevice | None = None
+
+    def run(self, command: str, timeout_s: float) -> CommandResult:
+        # The old shell service, which every phone has, tells no exit code: the shell itself must.
+        with self._connection(timeout_s) as device:
+            text = device.shell(f"{command}\necho splitfleet-exit=$?", **_limits(timeout_s))
+        match = _EXIT_CODE.search(text)
+        if match is None:
+            self.close()
+            raise PhoneUnreachable(f"{self.name}: the shell ended without an answer; check the cable or the network")
+        return CommandResult(text[: match.start()], int(match.group(1)))
+
+    def push(self, content: bytes, remote: str, mode: int = 0o644) -> None:
+        # adb-shell's default mode is 0770.
+        with self._connection(self._deadlines.transfer_s, remote) as device:
+            device.push(BytesIO(content), remote, st_mode=stat.S_IFREG | mode, **self._transfer_limits)
+
+    def pull(self, remote: str, local: Path) -> None:
+        content = BytesIO()
+        with self._connection(self._deadlines.transfer_s, remote) as device:
+            device.pull(remote, content, **self._transfer_limits)
+        local.write_bytes(content.getvalue())
+
+    def read_from(self, remote: str, offset: int) -> bytes:
+        # exec: is shell: without a terminal in between, so bytes stay bytes.
+        command = f"tail -c +{offset + 1} {shlex.quote(remote)} 2>/dev/null | head -c {READ_LIMIT_BYTES}"
+        with self._connection(self._deadlines.transfer_s) as device:
+            content: bytes = device.exec_out(command, decode=False, **self._transfer_limits)
+        return content
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    @property
+    def _transfer_limits(self) -> dict[str, float]:
+        return dict.fromkeys(("transport_timeout_s", "read_timeout_s"), self._deadlines.transfer_s)
+
+    @contextmanager
+    def _connection(self, timeout_s: float, remote: str = "") -> Iterator[AdbDevice]:
+        """The connected device. Any failure drops the connection: after one, its packets are out of step."""
+        with self._lock:
+            if self._device is None:
+                self._device = self._connect()
+            try:
+                yield self._device
+            except (PushFailedError, AdbCommandFailureException) as error:
+                self._drop()
+                raise self._file_error(error, remote) from error
+            except _TIMED_OUT as error:
+                self._drop()
+                raise CommandTimeout(
+                    f"{self.name}: no answer within {timeout_s:g} s; it may hang: unlock it, or restart it"
+                ) from error
+            except _BROKEN as error:
+                self._drop()
+                raise PhoneUnreachable(
+                    f"{self.name}: the link broke ({error}); check the cable or the network"
+                ) from error
+
+    def _connect(self) -> AdbDevice:
+        self._prompted = False
+        key = host_key()
+        link = usb_link(self._address) if self._usb else WholeWriteTcp(*_host_port(self._address))
+        device = AdbDevice(link, default_transport_timeout_s=self._deadlines.connect_s)
+        limits = self._deadlines
+        try:
+            device.connect(
+                rsa_keys=[key],
+                transport_timeout_s=limits.connect_s,
+                read_timeout_s=limits.connect_s,
+                auth_timeout_s=limits.authorize_s,
+                auth_callback=self._prompt,
+            )
+        except (DeviceAuthError, *_TIMED_OUT, *_BROKEN) as error:
+            device.close()
+            # adb-shell tells neither a denied nor an ignored prompt from a dead phone; that it was shown does.
+            if self._prompted or isinstance(error, DeviceAuthError):
+                raise PhoneUnauthorized(
+                    f"{self.name}: unauthorized: it has not accepted this host's key; unlock the phone, confirm "
+                    '"Allow USB debugging" on its screen, and run the command again'
+                ) from error
+            raise PhoneUnreachable(
+                f"{self.name}: offline ({error}); check that it is on, that USB debugging is on, and the address"
+            ) from error
+        return device
+
+    def _prompt(self, _device: Any) -> None:
+        self._prompted = True
+        if self._on_prompt:
+            self._on_prompt()
+
+    def _file_error(self, error: Exception, remote: str) -> DeviceError:
+        reason = error.args[0] if error.args else error
+        text = bytes(reason).decode("utf-8", "replace") if isinstance(reason, bytes | bytearray) else str(reason)
+        if STORAGE_FULL in text:
+            return PhoneStorageFull(f"{self.name}: disk full: no space left for {remote}; free some and run again")
+        return DeviceError(f"{self.name}: {remote}: {text}")
+
+    def _drop(self) -> None:
+        if self._device is not None:
+            self._device.close()
+            self._device = None
+
+
+def _limits(timeout_s: float) -> dict[str, float]:
+    """A silent command needs both of adb-shell's packet deadlines raised, and the whole gets one of its own."""
+    return {"transport_timeout_s": timeout_s, "read_timeout_s": timeout_s, "timeout_s": timeout_s}
+
+
+def _host_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,299 @@
+"""The campaign file: what to measure on which phones (docs/campaign-file.md)."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.operators import CUT_MULTIPLE, Conv2d, Linear, Operator
+
+from .toml_lines import Path as KeyPath
+from .toml_lines import TomlLines
+from .validation import explain
+
+Join = Literal["svm_poll", "event_wait", "finish"]
+Pair = PositiveInt | tuple[PositiveInt, PositiveInt]
+Padding = int | tuple[int, int]
+
+_MAX_FILE_BYTES = 4_000_000
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=True)
+
+
+class Repeat(_Section):
+    """How often a job repeats (docs/formats.md, `repeat`)."""
+
+    warmup: int = Field(default=3, ge=0, le=1000)
+    min_count: int = Field(default=9, ge=1, le=10_000)
+    min_time_us: int = Field(default=20_000, ge=0, le=60_000_000)
+    max_count: int = Field(default=200, ge=1, le=10_000)
+    max_time_us: int = Field(default=400_000, ge=1, le=60_000_000)
+    ci: float = Field(default=0.03, gt=0, lt=1)
+
+
+class Samples(_Section):
+    """How many operators of each type are measured, the layers themselves among them."""
+
+    linear: int = Field(default=100, ge=0, le=100_000)
+    conv2d: int = Field(default=100, ge=0, le=100_000)
+
+
+class Measure(_Section):
+    """What is measured of each operator, and how."""
+
+    samples: Samples = Samples()
+    threads: tuple[PositiveInt, ...] = Field(default=(1,), min_length=1)
+    joins: tuple[Join, ...] = ("svm_poll", "event_wait", "finish")
+    checked_joins: int = Field(default=20_000, ge=0, le=10_000_000)
+    backend: Literal["eigen"] = "eigen"
+    repeat: Repeat = Repeat()
+
+    @field_validator("threads", "joins", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Publish(_Section):
+    """How much of a split table is proved on the phone. It may change between two runs of a campaign.
+
+    `validate_layers`: so many layers are measured again as planned, all-CPU and all-GPU, interleaved.
+    `search_layers`: for so many of them, every cut at multiples of `search_step` is measured first.
+    """
+
+    validate_layers: int = Field(default=24, ge=0)
+    search_layers: int = Field(default=8, ge=0)
+    search_step: int = Field(default=16, ge=CUT_MULTIPLE, multiple_of=CUT_MULTIPLE)
+    search_repetitions: int = Field(default=9, ge=3, le=1000)
+    rounds: int = Field(default=31, ge=31, le=1000)
+
+
+class Phones(_Section):
+    """Where the phones are. They may change between two runs of a campaign; everything else may not."""
+
+    tcp: tuple[str, ...] = ()
+    usb: bool = False
+    local: bool = False
+
+    @field_validator("tcp", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("tcp")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            host, colon, port = address.rpartition(":")
+            if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
+                raise ValueError(f"{address!r} is no address; write HOST:PORT, as in 127.0.0.1:6010")
+        return value
+
+
+class _Layer(_Section):
+    name: str = Field(min_length=1)
+    network: str | None = None
+    count: PositiveInt = 1
+    cut: tuple[int, ...] = ()
+
+    @field_validator("cut", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class LinearLayer(_Layer):
+    """A linear layer of the input: output[rows, out] = input[rows, in] x weights."""
+
+    type: Literal["linear"]
+    rows: PositiveInt
+    in_features: PositiveInt = Field(alias="in")
+    out_features: PositiveInt = Field(alias="out")
+
+    @property
+    def operator(self) -> Operator:
+        return Linear(self.rows, self.in_features, self.out_features)
+
+
+class ConvLayer(_Layer):
+    """A convolution of the input; `kernel` and `padding` are a number or [height, width]."""
+
+    type: Literal["conv2d"]
+    height: PositiveInt
+    width: PositiveInt
+    in_channels: PositiveInt = Field(alias="in")
+    out_channels: PositiveInt = Field(alias="out")
+    kernel: Pair
+    stride: PositiveInt = 1
+    padding: Padding = 0
+
+    @field_validator("kernel", "padding", mode="before")
+    @classmethod
+    def _pair(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @property
+    def operator(self) -> Operator:
+        kernel_h, kernel_w = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
+        pad_h, pad_w = (self.padding, self.padding) if isinstance(self.padding, int) else self.padding
+        sizes = (self.height, self.width, self.in_channels, self.out_channels)
+        return Conv2d(*sizes, kernel_h, kernel_w, self.stride, pad_h, pad_w)
+
+
+Layer = LinearLayer | ConvLayer
+_LAYER_TYPES: dict[str, type[LinearLayer] | type[ConvLayer]] = {"linear": LinearLayer, "conv2d": ConvLayer}
+
+
+class _Head(_Section):
+    name: str
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    phones: Phones = Phones()
+    measure: Measure = Measure()
+    publish: Publish = Publish()
+    layers: Any = None  # checked one by one, with the line of each
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
+            raise ValueError("a name has 1 to 64 letters, digits, dots, dashes or underscores")
+        return value
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A campaign file, read and checked. `sources` are the files it came from, relative to its folder."""
+
+    name: str
+    seed: int
+    phones: Phones
+    measure: Measure
+    publish: Publish
+    layers: tuple[Layer, ...]
+    sources: dict[str, str]
+
+    @property
+    def id(self) -> str:
+        """A hash of what is measured; the phones and [publish] are no part of it."""
+        content = {
+            "name": self.name,
+            "seed": self.seed,
+            "measure": self.measure.model_dump(mode="json"),
+            "layers": [layer.model_dump(mode="json") for layer in self.layers],
+        }
+        return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_campaign(path: Path) -> Campaign:
+    """Reads and checks a campaign file and the layer files that it includes.
+
+    Raises UserError with file and line, what is wrong, and what to write instead.
+    """
+    text = _read(path, "a campaign file, as in examples/")
+    data, lines = _parse(path, text)
+    try:
+        head = _Head.model_validate(data)
+    except ValidationError as error:
+        raise UserError(explain(error, path, lines, _Head)) from None
+    sources = {path.name: text}
+    layers = _read_layers(path, data.get("layers"), lines, sources, include_from=path.parent)
+    return Campaign(head.name, head.seed, head.phones, head.measure, head.publish, layers, sources)
+
+
+def _read_layers(
+    path: Path, raw: Any, lines: TomlLines, sources: dict[str, str], include_from: Path | None
+) -> tuple[Layer, ...]:
+    if not isinstance(raw, list) or not raw or not all(isinstance(item, dict) for item in raw):
+        raise UserError(f"{path}:{lines.line_of(('layers',))}: no layers; add one or more [[layers]] tables")
+    layers: list[Layer] = []
+    for index, item in enumerate(raw):
+        where = ("layers", index)
+        if "include" in item:
+            if include_from is None:
+                raise UserError(f"{path}:{lines.line_of((*where, 'include'))}: an included file cannot include another")
+            layers += _include(path, item, lines, where, sources, include_from)
+        else:
+            layers.append(_layer(path, item, lines, where))
+    return tuple(layers)
+
+
+def _layer(path: Path, item: dict[str, Any], lines: TomlLines, where: KeyPath) -> Layer:
+    kind = item.get("type")
+    if not isinstance(kind, str) or kind not in _LAYER_TYPES:
+        known = " or ".join(f'"{name}"' for name in _LAYER_TYPES)
+        raise UserError(f"{path}:{lines.line_of((*where, 'type'))}: a layer needs type = {known}, not {kind!r}")
+    cls = _LAYER_TYPES[kind]
+    try:
+        layer = cls.model_validate(item)
+        operator = layer.operator
+    except ValidationError as error:
+        raise UserError(explain(error, path, lines, cls, where)) from None
+    except UserError as error:
+        raise UserError(f"{path}:{lines.line_of(where)}: layer {item.get('name')!r}: {error}") from None
+    for cut in layer.cut:
+        if cut % CUT_MULTIPLE or not 0 < cut < operator.channels:
+            line = lines.line_of((*where, "cut"))
+            raise UserError(
+                f"{path}:{line}: layer {layer.name!r}: cut {cut} must be a multiple of {CUT_MULTIPLE} between 0 and "
+                f"{operator.channels}, the layer's output channels; the nearest is {_nearest_cut(cut, operator)}"
+            )
+    return layer
+
+
+def _nearest_cut(cut: int, operator: Operator) -> int | str:
+    last = (operator.channels - 1) // CUT_MULTIPLE * CUT_MULTIPLE
+    return min(max(round(cut / CUT_MULTIPLE) * CUT_MULTIPLE, CUT_MULTIPLE), last) or "none: the layer is too small"
+
+
+def _include(
+    path: Path, item: dict[str, Any], lines: TomlLines, where: KeyPath, sources: dict[str, str], folder: Path
+) -> tuple[Layer, ...]:
+    line = lines.line_of((*where, "include"))
+    name = item["include"]
+    if len(item) > 1:
+        others = ", ".join(sorted(item.keys() - {"include"}))
+        raise UserError(f"{path}:{line}: a table with include takes no other key; remove {others}")
+    if not isinstance(name, str) or not name.endswith(".toml"):
+        raise UserError(f"{path}:{line}: include must name a .toml file of layers, not {name!r}")
+    included = folder / name
+    if not included.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{path}:{line}: {name} lies outside the campaign file's folder; put it beside {path.name}")
+    if not included.is_file():
+        raise UserError(f"{path}:{line}: there is no file {included}; paths are relative to the campaign file")
+    text = _read(included, "a file of [[layers]]")
+    data, included_lines = _parse(included, text)
+    if unknown := sorted(data.keys() - {"layers"}):
+        number = included_lines.line_of((unknown[0],))
+        raise UserError(f"{included}:{number}: an included file holds [[layers]] only; remove {unknown[0]!r}")
+    sources[str(Path(name))] = text
+    layers = _read_layers(included, data.get("layers"), included_lines, sources, include_from=None)
+    return tuple(layer.model_copy(update={"network": layer.network or included.stem}) for layer in layers)
+
+
+def _read(path: Path, expected: str) -> str:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise UserError(f"{path}: larger than {_MAX_FILE_BYTES} bytes; this is not {expected}")
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error}); give {expected}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give {expected}") from None
+
+
+def _parse(path: Path, text: str) -> tuple[dict[str, Any], TomlLines]:
+    try:
+        return tomllib.loads(text), TomlLines(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at line (\d+), column \d+\)", str(error))
+        line = place.group(1) if place else len(text.splitlines())
+        raise UserError(f"{path}:{line}: not valid TOML: {error}") from None

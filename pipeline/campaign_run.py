@@ -1,0 +1,109 @@
+"""A campaign, from its file to accepted traces. The same call again goes on where it was left, however it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from splitfleet.kernels.errors import UserError
+
+from .campaign import Campaign, load_campaign
+from .fleet import Fleet, FleetSettings
+from .ledger import Ledger
+from .profile import DeviceProfile
+from .progress import Progress, progress_on
+from .sampling import plan_jobs
+
+CAMPAIGN_FILE = "campaign.toml"
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """One device class: jobs planned; done: with an accepted result; rejected: settled without one (wrong, failed)."""
+
+    device_class: str
+    purpose: str
+    jobs: int
+    done: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class CampaignSummary:
+    """What a campaign folder holds; `troubles` are the phones that could not be used in this run."""
+
+    name: str
+    folder: Path
+    counts: tuple[ClassCounts, ...]
+    was_interrupted: bool = False
+    troubles: tuple[str, ...] = ()
+
+
+def run_campaign(
+    file: Path, folder: Path, *, progress: Progress | None = None, settings: FleetSettings | None = None
+) -> CampaignSummary:
+    """Runs the campaign of `file` in `folder`, or goes on with it.
+
+    The folder then holds: campaign.toml (a copy, with its included files), ledger.sqlite, profiles/, phones.json (the
+    only place of serials beside the ledger), traces/. Raises UserError for a bad or changed file and for a folder that
+    is in use, DeviceError when no phone works or some jobs can be taken by none.
+    """
+    campaign = load_campaign(file)
+    progress = progress or progress_on(Console(stderr=True))
+    _check_unchanged(campaign, file, folder)
+    with Fleet(campaign.phones, folder, progress, seed=campaign.seed, settings=settings) as fleet:
+        fleet.ledger.put("campaign_id", campaign.id)
+        fleet.ledger.put("campaign_name", campaign.name)
+        _copy_sources(campaign, folder)
+        present = fleet.profiles()
+        profiles = {**_unfinished(fleet), **present}
+        jobs = {name: plan_jobs(campaign, profile) for name, profile in profiles.items()}
+        run = fleet.run(jobs, "measure", plan=lambda profile: plan_jobs(campaign, profile))
+        counts = _counts(fleet.ledger)
+    if run.was_interrupted:
+        progress.note(f"stopped; what was measured is kept. To go on: splitfleet campaign run {file} --out {folder}")
+    return CampaignSummary(campaign.name, folder, counts, run.was_interrupted, run.troubles)
+
+
+def campaign_status(folder: Path) -> CampaignSummary:
+    """What a campaign folder holds now, also while the campaign runs. Raises UserError where there is none."""
+    with Ledger(folder, read_only=True) as ledger:
+        return CampaignSummary(ledger.get("campaign_name") or folder.name, folder, _counts(ledger))
+
+
+def campaign_of(folder: Path) -> Campaign:
+    """The campaign file that a folder was made from. Raises UserError where there is none."""
+    return load_campaign(folder / CAMPAIGN_FILE)
+
+
+def _counts(ledger: Ledger) -> tuple[ClassCounts, ...]:
+    return tuple(ClassCounts(**row) for row in ledger.counts())
+
+
+def _unfinished(fleet: Fleet) -> dict[str, DeviceProfile]:
+    """The classes that were begun and have jobs left: their phones may come back."""
+    open_classes = {row["device_class"] for row in fleet.ledger.counts() if row["done"] + row["rejected"] < row["jobs"]}
+    return {name: profile for name, profile in fleet.known_profiles().items() if name in open_classes}
+
+
+def _check_unchanged(campaign: Campaign, file: Path, folder: Path) -> None:
+    """Two campaigns must not be mixed in one folder; only [phones] may change from run to run."""
+    if not (folder / "ledger.sqlite").is_file():
+        return
+    with Ledger(folder, read_only=True) as ledger:
+        before = ledger.get("campaign_id")
+    if before is not None and before != campaign.id:
+        raise UserError(
+            f"{file} is not the campaign that {folder} was begun with (its copy is {folder / CAMPAIGN_FILE}): only "
+            "[phones] may change. Undo the change, or give another folder: --out FOLDER"
+        )
+
+
+def _copy_sources(campaign: Campaign, folder: Path) -> None:
+    """Copies the campaign file and what it includes, so that the folder stands on its own."""
+    first, *included = campaign.sources
+    for name in (first, *included):
+        path = folder / (CAMPAIGN_FILE if name == first else name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(campaign.sources[name], "utf-8")

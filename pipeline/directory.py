@@ -1,0 +1,71 @@
+"""The phones of a running fleet as the driver knows them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from .ledger import Ledger
+from .messages import PhoneArrived, PhoneLeft, PhoneMessage, StatusChanged
+from .phone_state import PhoneState, PhoneStatus
+from .profile import DeviceProfile, slug
+
+
+@dataclass
+class PresentPhone:
+    """A phone that can take commands. `batches` are the campaign's that lie on it."""
+
+    label: str
+    address: str
+    session: int
+    profile: DeviceProfile
+    batches: set[str] = field(default_factory=set)
+
+
+class Directory:
+    """Statuses by address, and the present phones by label. Labels and profiles are kept in the ledger."""
+
+    def __init__(self, ledger: Ledger, addresses: list[str]) -> None:
+        self._ledger = ledger
+        self.statuses = {address: PhoneStatus(address, PhoneState.CONNECTING) for address in addresses}
+        self.present: dict[str, PresentPhone] = {}
+
+    def take(self, message: PhoneMessage) -> str | None:
+        """Takes a message in; for an arrival or a leave, returns the phone's label."""
+        match message:
+            case StatusChanged(status=status):
+                self.statuses[status.address] = status
+            case PhoneArrived():
+                return self._arrive(message)
+            case PhoneLeft(address=address):
+                label = self.label_at(address)
+                if label:
+                    del self.present[label]
+                return label
+        return None
+
+    def label_at(self, address: str) -> str | None:
+        return next((label for label, phone in self.present.items() if phone.address == address), None)
+
+    def absent(self) -> list[PhoneStatus]:
+        here = {phone.address for phone in self.present.values()}
+        return [status for address, status in self.statuses.items() if address not in here]
+
+    def troubles(self) -> list[str]:
+        """One line for each phone that is not there."""
+        return [f"{s.address}: {s.state.value}" + (f": {s.reason}" if s.reason else "") for s in self.absent()]
+
+    def _arrive(self, message: PhoneArrived) -> str | None:
+        profile = message.profile
+        label = self._ledger.label_phone(
+            message.serial, slug(profile.model), profile.device_class, message.address, profile.model
+        )
+        twin = self.present.get(label)
+        if twin and twin.address != message.address:
+            self.statuses[message.address] = PhoneStatus(
+                message.address, PhoneState.QUARANTINED, f"it is the phone at {twin.address}; name it only once"
+            )
+            return None
+        self._ledger.put(f"profile {profile.device_class}", json.dumps(profile.to_json(), sort_keys=True))
+        self.present[label] = PresentPhone(label, message.address, message.session, profile, set(message.batches))
+        return label

@@ -1,0 +1,212 @@
+"""The fleet: phones served by a Ray broker, driven from here. Whoever has jobs to run uses this.
+
+with Fleet(campaign.phones, folder) as fleet:
+    profiles = fleet.profiles()
+    fleet.run({name: jobs for name in profiles}, purpose="measure")
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from splitfleet.kernels.errors import DeviceError, UserError
+
+from .campaign import Phones
+from .directory import Directory
+from .ingestion import ingest
+from .interrupts import interrupts
+from .jobs import Job
+from .ledger import Ledger
+from .phone_state import PhoneState, PhoneStatus
+from .phone_worker import Pace
+from .profile import DeviceProfile
+from .progress import PhoneLine, Progress
+from .ray_broker import RayBroker, ray_broker
+from .ray_session import ray_session
+from .run import JobPlanner, Run
+from .transport import Deadlines
+
+_HOPELESS = (PhoneState.NO_OPENCL, PhoneState.QUARANTINED, PhoneState.UNAUTHORIZED)
+
+
+@dataclass(frozen=True)
+class FleetSettings:
+    """Times in seconds. `batch_s`: how much work a phone is given at once. `grace_s`: how long a phone that went away
+    keeps its jobs while another could take them. `settle_s`: how long the start waits for phones that do not answer
+    while others do. `wait_for_phone_s`: how long jobs wait for a phone of their class."""
+
+    pace: Pace = field(default_factory=Pace)
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    batch_s: float = 10.0
+    grace_s: float = 60.0
+    settle_s: float = 10.0
+    wait_for_phone_s: float = 180.0
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run ended. `unsettled` are jobs without a trace, by device class; `troubles` the phones that are away."""
+
+    was_interrupted: bool
+    unsettled: dict[str, int]
+    troubles: tuple[str, ...]
+
+
+class Fleet:
+    """The phones of a campaign folder, from entering the block to leaving it. Owns the folder's ledger."""
+
+    def __init__(
+        self, phones: Phones, folder: Path, progress: Progress, *, seed: int = 0, settings: FleetSettings | None = None
+    ) -> None:
+        if not (phones.tcp or phones.usb or phones.local):
+            raise UserError(
+                'no phone is named: add [phones] with tcp = ["HOST:PORT"], usb = true or local = true to the campaign'
+            )
+        self.folder = folder
+        self._phones = phones
+        self._progress = progress
+        self._seed = seed
+        self._settings = settings or FleetSettings()
+        self._stack = ExitStack()
+        self.ledger: Ledger
+        self._broker: RayBroker
+        self._directory: Directory
+
+    def __enter__(self) -> Fleet:
+        """Raises UserError while another process owns the folder, HarnessError where Ray does not start."""
+        settings = self._settings
+        with ExitStack() as stack:
+            self.ledger = stack.enter_context(Ledger(self.folder))
+            stack.enter_context(ray_session())
+            local = self.folder / "local-device"
+            self._broker = stack.enter_context(
+                ray_broker(self._phones, local.absolute(), self.ledger.owner, settings.pace, settings.deadlines)
+            )
+            self._directory = Directory(self.ledger, self._broker.addresses())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def profiles(self) -> dict[str, DeviceProfile]:
+        """Waits until the phones have answered; returns the device classes present, and saves their profiles.
+
+        Phones that make trouble are said and left out. Raises DeviceError, with a line for each, where none works.
+        """
+        began = time.monotonic()
+        if not self._directory.statuses:
+            raise DeviceError(
+                "no phone attached: plug one in with USB debugging on, or name its address under [phones]"
+            )
+        with self._progress:
+            while not self._has_settled(time.monotonic() - began):
+                self._look()
+        if not self._directory.present:
+            raise DeviceError("no phone can be used:\n" + self._trouble_text())
+        for trouble in self._directory.troubles():
+            self._progress.note(f"goes on without {trouble}")
+        self._save_phones()
+        return {phone.profile.device_class: phone.profile for phone in self._directory.present.values()}
+
+    def known_profiles(self) -> dict[str, DeviceProfile]:
+        """The profiles of every device class that the campaign has met, whether present or not."""
+        names = {row["device_class"] for row in self.ledger.phones()}
+        texts = {name: self.ledger.get(f"profile {name}") for name in sorted(names)}
+        return {name: DeviceProfile.from_json(json.loads(text)) for name, text in texts.items() if text}
+
+    def run(
+        self, jobs: Mapping[str, Sequence[Job]], purpose: str = "measure", *, plan: JobPlanner | None = None
+    ) -> RunSummary:
+        """Executes the jobs of each device class on its phones until each has a trace, and writes the traces.
+
+        Jobs with a trace are not run again. `plan` makes the jobs of a class that shows up meanwhile. Ctrl-C ends the
+        run when the batches at work are done; a second one raises KeyboardInterrupt at once.
+        Raises DeviceError when jobs are left that no phone can take; everything measured is kept.
+        """
+        settings = self._settings
+        run = Run(
+            jobs,
+            purpose,
+            self.ledger,
+            self._directory,
+            self._broker,
+            seed=self._seed,
+            batch_s=settings.batch_s,
+            grace_s=settings.grace_s,
+            plan=plan,
+        )
+        try:
+            with self._progress, interrupts() as asked:
+                was_interrupted = self._drive(run, lambda: asked.is_requested)
+        finally:
+            ingest(self.ledger, self.folder)
+            self._save_phones()
+        unsettled = run.unsettled()
+        if unsettled and not was_interrupted:
+            left = ", ".join(f"{count} of {name}" for name, count in unsettled.items())
+            raise DeviceError(
+                f"{left}: jobs are left that no phone can take now:\n{self._trouble_text()}\n"
+                "What was measured is kept; mend the phones and run the same command again"
+            )
+        return RunSummary(was_interrupted, unsettled, tuple(self._directory.troubles()))
+
+    def _drive(self, run: Run, is_interrupted: Callable[[], bool]) -> bool:
+        """Until all is settled, or nobody is there who could; returns whether the person stopped it."""
+        is_stopping, stuck_since = False, None
+        while not run.scheduler.is_finished:
+            for message in self._broker.poll(wait_s=1.0):
+                run.take(message)
+            run.tick()
+            self._progress.show(run.lines())
+            if is_interrupted() and not is_stopping:
+                is_stopping = True
+                run.stop()
+                self._progress.note("stopping when the running batches are done; Ctrl-C again stops at once")
+            if run.scheduler.is_busy:
+                stuck_since = None
+                continue
+            if is_stopping:
+                break
+            stuck_since = stuck_since or time.monotonic()
+            if self._is_hopeless() or time.monotonic() - stuck_since > self._settings.wait_for_phone_s:
+                break
+        self._progress.show(run.lines())
+        return is_stopping
+
+    def _look(self) -> None:
+        for message in self._broker.poll(wait_s=0.5):
+            self._directory.take(message)
+        self._progress.show([_line(status) for status in self._directory.statuses.values()])
+
+    def _has_settled(self, waited_s: float) -> bool:
+        absent = self._directory.absent()
+        if any(not status.state.is_settled for status in absent):
+            return False
+        # A phone that is only starting may answer in a moment; one that says why it cannot work will not.
+        return all(status.state in _HOPELESS for status in absent) or waited_s > self._settings.settle_s
+
+    def _is_hopeless(self) -> bool:
+        return all(status.state in _HOPELESS for status in self._directory.absent())
+
+    def _trouble_text(self) -> str:
+        return "\n".join(f"  {trouble}" for trouble in self._directory.troubles())
+
+    def _save_phones(self) -> None:
+        """Serials lie in phones.json and nowhere else outside the ledger."""
+        for profile in self.known_profiles().values():
+            profile.save(self.folder / "profiles")
+        content = {"schema": 1, "phones": self.ledger.phones()}
+        (self.folder / "phones.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def _line(status: PhoneStatus) -> PhoneLine:
+    return PhoneLine(status.address, status, 0, 0, 0, 0.0, None, status.reason)

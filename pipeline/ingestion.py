@@ -1,0 +1,93 @@
+"""From the ledger to traces: one Parquet file a phone, written anew from what the ledger has accepted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from splitfleet.predictors.traces import write_traces
+
+from .ledger import Ledger
+
+_SAMPLES = ("queued_ns", "submit_ns", "start_ns", "end_ns", "wall_ns", "cpu_ns")
+_FROM_RESULT = ("status", "error", "max_relative_error", "checked_joins", "mismatches", "build_us", "elapsed_us")
+
+
+def ingest(ledger: Ledger, folder: Path) -> int:
+    """Writes `<folder>/traces/phone=<label>/traces.parquet` for every phone; returns the number of traces.
+
+    Nothing but the ledger is read, so traces that were lost can be written again.
+    """
+    campaign = ledger.get("campaign_name") or folder.name
+    profiles = {row["device_class"]: _profile(ledger, row["device_class"]) for row in ledger.phones()}
+    traces = folder / "traces"
+    count, written = 0, set()
+    for phone, attempts in groupby(ledger.accepted(), key=lambda attempt: str(attempt["phone"])):
+        rows = [_row(attempt, campaign, profiles) for attempt in attempts]
+        part = traces / f"phone={phone}"
+        write_traces(rows, part / "traces.parquet")
+        written.add(part)
+        count += len(rows)
+    for stale in set(traces.glob("phone=*")) - written:
+        shutil.rmtree(stale)
+    return count
+
+
+def _profile(ledger: Ledger, device_class: str) -> dict[str, Any]:
+    return dict(json.loads(ledger.get(f"profile {device_class}") or "{}"))
+
+
+def _row(attempt: dict[str, Any], campaign: str, profiles: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    body = json.loads(attempt["body"])
+    result = json.loads(attempt["result"])
+    point = profiles[attempt["device_class"]]["operating_point"]
+    plan = body.get("plan") or {}
+    operator = body.get("operator")
+    rejected = result.get("rejected") or {}
+    samples = result.get("samples") or {}
+    return {
+        "campaign": campaign,
+        "phone": attempt["phone"],
+        "device_class": attempt["device_class"],
+        "job_id": attempt["job"],
+        "purpose": attempt["purpose"],
+        "attempt": attempt["attempt"],
+        "kind": attempt["kind"],
+        "operator_type": operator and operator["type"],
+        "operator": operator and json.dumps(operator, sort_keys=True),
+        "kernel": plan.get("kernel"),
+        "quantities": json.dumps(plan.get("quantities", {}), sort_keys=True),
+        "threads": body.get("threads"),
+        "core_mask": body.get("core_mask"),
+        "cut": body.get("cut"),
+        "join": body.get("join", body.get("wait")),
+        **{name: result.get(name) for name in _FROM_RESULT},
+        **{name: samples.get(name) for name in _SAMPLES},
+        "variants": _variants(result),
+        "rejected_context_switch": rejected.get("context_switch"),
+        "rejected_event_order": rejected.get("event_order"),
+        "started_unix_us": result.get("started_unix_us"),
+        "temperature_before_c": attempt["temperature_before_c"],
+        "temperature_after_c": attempt["temperature_after_c"],
+        "agent_build": point["agent_build"],
+        "isa": point["isa"],
+        "backend": point["backend"],
+        "operating_point": json.dumps(point, sort_keys=True),
+    }
+
+
+def _variants(result: dict[str, Any]) -> list[dict[str, Any]] | None:
+    variants = result.get("variants")
+    if variants is None:
+        return None
+    return [
+        {
+            "name": variant["name"],
+            "max_relative_error": variant.get("max_relative_error"),
+            "wall_ns": (variant.get("samples") or {}).get("wall_ns"),
+        }
+        for variant in variants
+    ]

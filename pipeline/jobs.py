@@ -1,0 +1,112 @@
+"""Jobs: what a phone is asked to measure, as lines of a job file (docs/formats.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from splitfleet.kernels.lowering import lower, lower_half, lower_sync
+from splitfleet.kernels.operators import Operator
+from splitfleet.kernels.plan import LaunchPlan
+from splitfleet.kernels.programs import Program
+
+from .campaign import Repeat
+from .profile import DeviceProfile
+
+JOB_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measurement. `body` is the job's line without its id; `programs` are those its plans name."""
+
+    id: str
+    body: dict[str, Any]
+    programs: tuple[Program, ...]
+
+    @property
+    def kind(self) -> str:
+        return str(self.body["kind"])
+
+    @property
+    def max_time_us(self) -> int:
+        """An upper estimate of the time that the job's repetitions take."""
+        return int(self.body.get("repeat", {}).get("max_time_us", 0)) * len(self.body.get("variants", [None]))
+
+    def line(self) -> str:
+        return json.dumps({"type": "job", "schema": JOB_SCHEMA, "id": self.id, **self.body}, sort_keys=True)
+
+
+def job_file(jobs: Iterable[Job]) -> str:
+    """The text of a job file: the programs first, each once, then the jobs."""
+    jobs = list(jobs)
+    programs = {program.id: program for job in jobs for program in job.programs}
+    lines = [
+        json.dumps({"type": "program", "id": key, "source": program.source, "options": program.options})
+        for key, program in sorted(programs.items())
+    ]
+    return "\n".join([*lines, *(job.line() for job in jobs)]) + "\n"
+
+
+@dataclass(frozen=True)
+class JobFactory:
+    """Makes the jobs of one device class. A job's id is a hash of its content, kernel sources and operating point
+    (the agent's build among it), so an edited kernel or a new agent is never served an old time."""
+
+    profile: DeviceProfile
+    repeat: Repeat
+
+    def gpu(self, operator: Operator, wait: str = "event_wait") -> Job:
+        plan = lower(operator, self.profile.device)
+        return self._job({**self._gpu_part(operator, plan), "wait": wait}, [plan])
+
+    def cpu(self, operator: Operator, threads: int) -> Job:
+        return self._job({"kind": "cpu", "operator": operator.to_json(), "verify": True, **self._cores(threads)}, [])
+
+    def coexec(self, operator: Operator, cut: int, threads: int, join: str) -> Job:
+        """The CPU computes channels [0, cut), the GPU the rest."""
+        plan = lower_half(operator, cut, self.profile.device)
+        cpu_part = {"cut": cut, "join": join, **self._cores(threads)}
+        return self._job({**self._gpu_part(operator, plan), "kind": "coexec", **cpu_part}, [plan])
+
+    def sync(self, threads: int, join: str, checked_joins: int) -> Job:
+        """The joining alone: an empty kernel beside an empty CPU half."""
+        plan = lower_sync(self.profile.device)
+        body = {"kind": "sync", "plan": plan.to_json(), "join": join, "checked_joins": checked_joins}
+        return self._job({**body, **self._cores(threads)}, [plan])
+
+    def compare(self, variants: dict[str, Job], rounds: int) -> Job:
+        """Executes the variants' jobs interleaved, each once a round."""
+        parts = [{"name": name, **_without(job.body, "repeat")} for name, job in variants.items()]
+        operator = next(iter(variants.values())).body["operator"]
+        body = {"kind": "compare", "rounds": rounds, "operator": operator, "variants": parts, "repeat": self._repeat}
+        return self._finish(body, tuple(program for job in variants.values() for program in job.programs))
+
+    @property
+    def _repeat(self) -> dict[str, Any]:
+        return self.repeat.model_dump()
+
+    def _gpu_part(self, operator: Operator, plan: LaunchPlan) -> dict[str, Any]:
+        return {"kind": "gpu", "operator": operator.to_json(), "plan": plan.to_json(), "verify": True}
+
+    def _cores(self, threads: int) -> dict[str, Any]:
+        return {"threads": threads, "core_mask": self.profile.core_mask}
+
+    def _job(self, body: dict[str, Any], plans: Sequence[LaunchPlan]) -> Job:
+        return self._finish({**body, "repeat": self._repeat}, tuple(plan.program for plan in plans))
+
+    def _finish(self, body: dict[str, Any], programs: tuple[Program, ...]) -> Job:
+        identity = {
+            "body": body,
+            "programs": sorted({(program.options, program.source) for program in programs}),
+            "operating_point": self.profile.operating_point,
+        }
+        digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return Job(digest[:24], body, programs)
+
+
+def _without(body: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != key}

@@ -1,0 +1,159 @@
+"""A phone made ready: connected, the agent in place and answering, its profile read."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from splitfleet.kernels.errors import DeviceError
+
+from .adb_link import splitfleet_home
+from .agent_build import build_agent
+from .phone_batch import PhoneBatch, failed_command
+from .profile import DeviceProfile, big_core_mask
+from .transport import Transport
+
+_COMMAND_TIMEOUT_S = 20.0
+_INFO_TIMEOUT_S = 60.0
+
+
+class NoOpenCL(DeviceError):
+    """The phone's OpenCL cannot be opened."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who the phone says it is. `serial` never leaves the campaign folder."""
+
+    serial: str
+    model: str
+    soc: str
+    abi: str
+    isa: str
+    android: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A phone whose agent has answered."""
+
+    transport: Transport
+    identity: Identity
+    profile: DeviceProfile
+    agent: str
+
+    def batch(self, batch_id: str) -> PhoneBatch:
+        return PhoneBatch(self.transport, self.agent, batch_id)
+
+
+def identify_android(transport: Transport) -> Identity:
+    """Reads the system properties of an Android phone."""
+    result = transport.run("getprop", _COMMAND_TIMEOUT_S)
+    if result.exit_code:
+        raise failed_command(transport, "getprop", result.stdout)
+    found = dict(re.findall(r"^\[([^\]]+)\]: \[([^\]]*)\]\r?$", result.stdout, re.MULTILINE))
+    serial = found.get("ro.serialno") or found.get("ro.boot.serialno")
+    if not serial:
+        raise DeviceError(
+            f"{transport.name}: it tells no serial number (ro.serialno), so it cannot be told from others"
+        )
+    return Identity(
+        serial=serial,
+        model=found.get("ro.product.model") or "unknown",
+        soc=found.get("ro.soc.model") or found.get("ro.board.platform") or found.get("ro.hardware") or "unknown",
+        abi=found.get("ro.product.cpu.abi") or "unknown",
+        isa=found.get("ro.splitfleet.isa") or "native",
+        android={
+            "release": found.get("ro.build.version.release", ""),
+            "sdk": found.get("ro.build.version.sdk", ""),
+            "build": found.get("ro.build.fingerprint") or found.get("ro.build.id", ""),
+        },
+    )
+
+
+def identify_host() -> Identity:
+    """This host as a device."""
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists() and (match := re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE)):
+        cpu = match.group(1)
+    serial = f"local-{platform.node()}"
+    return Identity(serial, f"Local {platform.machine()}", cpu, platform.machine(), "native", {})
+
+
+def prepare(transport: Transport, identity: Identity) -> Phone:
+    """Puts the agent on the device unless it is there, and asks it for the device's capabilities.
+
+    Raises NoOpenCL, PhoneStorageFull, another DeviceError where no agent fits, HarnessError where none can be built.
+    """
+    agent = _install_agent(transport, _agent_for(identity, transport.name))
+    capabilities = _ask_agent(transport, agent)
+    if capabilities["opencl"] is None:
+        raise NoOpenCL(
+            f"{transport.name} ({identity.model}) has no usable OpenCL: {capabilities.get('opencl_error')}; "
+            "take it out of the campaign, or install its vendor's driver"
+        )
+    mask = big_core_mask(_usable_cores(capabilities, identity))
+    profile = DeviceProfile(identity.model, identity.soc, identity.abi, identity.android, capabilities, mask)
+    return Phone(transport, identity, profile, agent)
+
+
+def _agent_for(identity: Identity, name: str) -> Path:
+    """The agent's binary for this device: built here for x86-64, else the one that the environment names."""
+    variable = "SPLITFLEET_AGENT_" + re.sub(r"[^A-Za-z0-9]", "_", identity.abi).upper()
+    if given := os.environ.get(variable):
+        if not Path(given).is_file():
+            raise DeviceError(f"{name}: {variable} names {given}, and there is no such file; correct it or unset it")
+        return Path(given)
+    if identity.abi == "x86_64":
+        return build_agent(isa=identity.isa, build_root=splitfleet_home() / "agents")
+    raise DeviceError(
+        f"{name} ({identity.model}) has ABI {identity.abi} and there is no agent for it; build one with the CMake "
+        f"preset android-arm64 in agent/, set {variable} to the binary, and run the command again"
+    )
+
+
+def _install_agent(transport: Transport, binary: Path) -> str:
+    content = binary.read_bytes()
+    digest = sha256(content).hexdigest()
+    remote = f"{transport.folder}/agent-{digest[:16]}"
+    # mkdir is part of the question: this is the first command on a phone that has never been used.
+    answer = transport.run(
+        f"mkdir -p {transport.folder}/batches && sha256sum {remote} 2>/dev/null || true", _COMMAND_TIMEOUT_S
+    )
+    if digest in answer.stdout:
+        return remote
+    transport.push(content, f"{remote}.new", mode=0o755)
+    moved = transport.run(f"mv {remote}.new {remote}", _COMMAND_TIMEOUT_S)
+    if moved.exit_code:
+        raise failed_command(transport, "mv", moved.stdout)
+    return remote
+
+
+def _ask_agent(transport: Transport, agent: str) -> dict[str, Any]:
+    result = transport.run(f"cd {transport.folder} && {agent} info", _INFO_TIMEOUT_S)
+    start = result.stdout.find("{")
+    try:
+        # The two streams come together: a driver may have warned before or after.
+        answer: dict[str, Any] = json.JSONDecoder().raw_decode(result.stdout[start:])[0]
+    except ValueError:
+        raise DeviceError(
+            f"{transport.name}: the agent does not run there (exit code {result.exit_code}): "
+            f"{result.stdout.strip()[-300:]}; was it built for this phone's ABI?"
+        ) from None
+    return answer
+
+
+def _usable_cores(capabilities: dict[str, Any], identity: Identity) -> list[dict[str, Any]]:
+    """The device's cores; on this host PoCL computes on core 0, which then is the GPU's."""
+    cores: list[dict[str, Any]] = capabilities["cpu"]["cores"]
+    is_pocl = capabilities["opencl"]["platform"] == "Portable Computing Language"
+    if identity.serial.startswith("local-") and is_pocl and len(cores) > 1:
+        return [core for core in cores if core["id"] != 0]
+    return cores

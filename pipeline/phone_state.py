@@ -1,0 +1,45 @@
+"""What state a phone is in, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class PhoneState(Enum):
+    """A phone is ready after the agent has answered, not because it was found."""
+
+    CONNECTING = "connecting"
+    PREPARING = "preparing"
+    READY = "ready"
+    LEASED = "leased"
+    COOLING = "cooling"
+    LOW_BATTERY = "low-battery"
+    UNAUTHORIZED = "unauthorized"
+    OFFLINE = "offline"
+    NO_OPENCL = "no-opencl"
+    QUARANTINED = "quarantined"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known by now if the phone can work."""
+        return self not in (PhoneState.CONNECTING, PhoneState.PREPARING)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the phone measures, or will without anybody's help."""
+        return self in (PhoneState.READY, PhoneState.LEASED, PhoneState.COOLING, PhoneState.PREPARING)
+
+
+@dataclass(frozen=True)
+class PhoneStatus:
+    """A phone as seen from the host. `reason` is one sentence that says what to do where something is wrong."""
+
+    address: str
+    state: PhoneState
+    reason: str = ""
+    serial: str = ""
+    model: str = ""
+    device_class: str = ""
+    temperature_c: float | None = None
+    battery_percent: int | None = None

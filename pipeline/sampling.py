@@ -1,0 +1,119 @@
+"""Which operators are measured: a deterministic sample around the campaign's layers.
+
+A split needs the times of slices of a layer along its output channels, so most samples are such slices; the rest are
+neighbours with jittered sizes, so that predictors generalise to layers that nobody listed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from random import Random
+
+from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.operators import CUT_MULTIPLE, Conv2d, Linear, Operator, slice_output
+
+from .campaign import Campaign, Join
+from .jobs import Job, JobFactory
+from .profile import DeviceProfile
+
+_SLICE_SHARE = 0.6
+_JITTER_OCTAVES = 0.7
+_TRIES_PER_SAMPLE = 50
+
+
+def sample_operators(campaign: Campaign) -> list[Operator]:
+    """The operators to measure, each once: explicit cuts' halves, then per type layers, slices and neighbours.
+
+    The same campaign gives the same operators in the same order, on every device class.
+    """
+    layers = list(dict.fromkeys(layer.operator for layer in campaign.layers))
+    chosen = dict.fromkeys(half for layer in campaign.layers for half in _halves(layer.operator, layer.cut))
+    for type_name, count in campaign.measure.samples.model_dump().items():
+        random = Random(f"{campaign.seed} {type_name}")
+        of_type = [layer for layer in layers if layer.type == type_name]
+        chosen.update(dict.fromkeys(_around(of_type, count, random)))
+    return list(chosen)
+
+
+def plan_jobs(campaign: Campaign, profile: DeviceProfile) -> list[Job]:
+    """The jobs of one device class: each operator on the GPU and for each thread count on the CPU, and each join.
+
+    Thread counts above the number of cores in the mask, and polling without fine-grained SVM, are left out.
+    Raises UserError when no thread count remains.
+    """
+    measure = campaign.measure
+    threads = [count for count in measure.threads if count <= profile.max_threads]
+    if not threads:
+        raise UserError(
+            f"{profile.device_class} has {profile.max_threads} cores for jobs, and the campaign asks for threads = "
+            f"{list(measure.threads)}; add {profile.max_threads} to measure.threads"
+        )
+    make = JobFactory(profile, measure.repeat)
+    operators = sample_operators(campaign)
+    jobs = [make.gpu(operator) for operator in operators]
+    jobs += [make.cpu(operator, count) for count in threads for operator in operators]
+    for join in allowed_joins(campaign, profile):
+        jobs += [make.sync(count, join, measure.checked_joins) for count in threads]
+    return jobs
+
+
+def allowed_joins(campaign: Campaign, profile: DeviceProfile) -> list[Join]:
+    """The campaign's joins that the device can do: polling needs fine-grained SVM with atomics."""
+    polling = profile.device.svm_polling
+    return [join for join in campaign.measure.joins if polling or join != "svm_poll"]
+
+
+def _halves(operator: Operator, cuts: Iterable[int]) -> list[Operator]:
+    channels = operator.channels
+    return [half for cut in cuts for half in (slice_output(operator, 0, cut), slice_output(operator, cut, channels))]
+
+
+def _around(layers: list[Operator], count: int, random: Random) -> list[Operator]:
+    """`count` different operators: the layers themselves first, then slices and neighbours in turn."""
+    if not layers or count == 0:
+        return []
+    chosen = dict.fromkeys(random.sample(layers, min(len(layers), count)))
+    for _ in range(_TRIES_PER_SAMPLE * count):
+        if len(chosen) == count:
+            break
+        make: Callable[[Operator, Random], Operator | None]
+        make = _slice if random.random() < _SLICE_SHARE else _neighbour
+        operator = make(random.choice(layers), random)
+        if operator is not None:
+            chosen.setdefault(operator)
+    return list(chosen)
+
+
+def _slice(layer: Operator, random: Random) -> Operator | None:
+    """The layer's first channels: as many on a logarithmic scale as on a linear one, since small halves matter too."""
+    groups = (layer.channels - 1) // CUT_MULTIPLE
+    if groups < 1:
+        return None
+    drawn = math.exp(random.uniform(0, math.log(groups))) if random.random() < 0.5 else random.uniform(1, groups)
+    return slice_output(layer, 0, CUT_MULTIPLE * max(1, round(drawn)))
+
+
+def _neighbour(layer: Operator, random: Random) -> Operator | None:
+    """The layer with channels and spatial size (or rows) each scaled by up to a factor of 2 ** _JITTER_OCTAVES."""
+    spatial = _factor(random)
+    if isinstance(layer, Linear):
+        rows = max(1, round(layer.rows * spatial)) if layer.rows > 1 else 1
+        inputs, outputs = _scaled(layer.in_features, random), _scaled(layer.out_features, random)
+        return Linear(rows, inputs, outputs)
+    sizes = {name: max(1, round(getattr(layer, name) * spatial)) for name in ("height", "width")}
+    channels = {name: _scaled(getattr(layer, name), random) for name in ("in_channels", "out_channels")}
+    fits = sizes["height"] + 2 * layer.pad_h >= layer.kernel_h and sizes["width"] + 2 * layer.pad_w >= layer.kernel_w
+    return replace(layer, **sizes, **channels) if isinstance(layer, Conv2d) and fits else None
+
+
+def _factor(random: Random) -> float:
+    return float(2 ** random.uniform(-_JITTER_OCTAVES, _JITTER_OCTAVES))
+
+
+def _scaled(channels: int, random: Random) -> int:
+    """Scaled to a multiple of four; a layer's few input channels (the three of an image) stay."""
+    if channels < CUT_MULTIPLE:
+        return channels
+    return CUT_MULTIPLE * max(1, round(channels * _factor(random) / CUT_MULTIPLE))
