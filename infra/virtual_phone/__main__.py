@@ -23,13 +23,11 @@ Root = Annotated[Path, typer.Argument(help="The folder of a running phone (its -
 
 
 @app.command()
-def start(
+def run(
     description: Annotated[Path, typer.Argument(help="The phone's description (TOML).", show_default=False)],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
     root: Annotated[Path | None, typer.Option(help="The phone's folder; kept. Default: a temporary one.")] = None,
-    ready_file: Annotated[
-        Path | None, typer.Option(help="Written when ready: JSON with address, serial, root, pid.")
-    ] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Written when ready: the address, HOST:PORT.")] = None,
 ) -> None:
     """Starts a phone in the foreground; SIGTERM or Ctrl-C ends it and all its programs."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -92,8 +90,8 @@ def _stop(error: SplitfleetError) -> None:
 def main() -> None:
     """Without the name of a command, the first argument is a phone's description."""
     arguments = sys.argv[1:]
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in ("fault", "answer", "start"):
-        arguments.insert(0, "start")
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in ("fault", "answer", "run"):
+        arguments.insert(0, "run")
     app(arguments)
 
 

@@ -1,8 +1,9 @@
 """Who may use the phone: RSA keys of hosts, as Android knows them.
 
 A host signs a random token of 20 bytes (RSASSA-PKCS1-v1_5; the token stands for a SHA-1 digest). A phone that knows
-none of the host's keys is sent one, and asks its owner. Layout of that key: `android_pubkey.c` of AOSP
-(libcrypto_utils), little-endian words: size in words (64), -1/n mod 2^32, n (256 bytes), R^2 mod n (256 bytes), exponent.
+none of the host's keys is sent one, and asks its owner. Layout of that key (`android_pubkey.c`
+in AOSP's libcrypto_utils), little-endian: size in words (64), -1/n mod 2^32, n (256 bytes), R^2 mod n (256 bytes),
+exponent.
 """
 
 from __future__ import annotations

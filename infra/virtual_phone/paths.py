@@ -16,7 +16,8 @@ _IN_COMMAND = re.compile(
            |proc/(?:cpuinfo|version)(?![\w./-]))    # of /proc only what describes the phone: processes are real""",
     re.VERBOSE,
 )
-_REDIRECTION = re.compile(r"""(>>?\s*["']?)(?:%s)/(?:data|sdcard)/[^\s;&|"')]*""")
+# An output redirection to a file of the phone: absolute below a writable folder, or relative.
+_REDIRECTION = r"""(>>?\s*["']?)(?:%s/(?:data|sdcard)/|[A-Za-z_.])[^\s;&|"')]*"""
 _WRITABLE = ("/data/local/tmp", "/sdcard")
 
 
@@ -31,7 +32,7 @@ class PhonePaths:
                 f"the phone's root folder {str(self.root)!r} holds a blank or another character that the shell "
                 "reads specially: choose another one with --root"
             )
-        self._redirection = re.compile(_REDIRECTION.pattern % re.escape(str(self.root)))
+        self._redirection = re.compile(_REDIRECTION % re.escape(str(self.root)))
 
     def local(self, phone_path: str) -> Path:
         """The file here. Links in the folders above it are followed; PermissionError when one leads out of the root."""

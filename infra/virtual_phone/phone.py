@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import platform
@@ -84,14 +83,8 @@ class Phone:
     def _announce(self, ready_file: Path | None) -> None:
         print(f"{self._description.model} ({self._description.serial}) is ready at {self.address}", flush=True)
         if ready_file is not None:
-            facts = {
-                "address": self.address,
-                "serial": self._description.serial,
-                "root": str(self._paths.root),
-                "pid": os.getpid(),
-            }
             unfinished = ready_file.with_name(f"{ready_file.name}.new")
-            unfinished.write_text(json.dumps(facts) + "\n")
+            unfinished.write_text(f"{self.address}\n")
             unfinished.replace(ready_file)
 
     def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Connection:

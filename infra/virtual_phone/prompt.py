@@ -21,7 +21,7 @@ class Authority:
     def __init__(self, policy: str | Sequence[str], keys: KeyStore) -> None:
         self._policy = policy
         self._keys = keys
-        self._prompts: dict[str, tuple[HostKey, asyncio.Future[bool]]] = {}
+        self._prompts: dict[asyncio.Future[bool], str] = {}
 
     def knows(self, token: bytes, signature: bytes) -> bool:
         """Whether a remembered key made this signature."""
@@ -39,11 +39,10 @@ class Authority:
 
     def answer(self, *, allow: bool) -> list[str]:
         """Answers the prompts that are open; returns their fingerprints."""
-        answered = list(self._prompts)
-        for _, future in self._prompts.values():
+        answered, self._prompts = self._prompts, {}
+        for future in answered:
             future.set_result(allow)
-        self._prompts.clear()
-        return answered
+        return sorted(set(answered.values()))
 
     def revoke(self) -> None:
         """Forgets all keys and denies from now on."""
@@ -52,6 +51,11 @@ class Authority:
         self.answer(allow=False)
 
     async def _prompt(self, key: HostKey) -> bool:
+        """Stays on the screen until somebody answers, or until the host has gone (then this is cancelled)."""
         _LOGGER.warning("Allow USB debugging? %s (%s)", key.fingerprint, key.comment)
-        _, future = self._prompts.setdefault(key.fingerprint, (key, asyncio.get_running_loop().create_future()))
-        return await asyncio.shield(future)
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._prompts[future] = key.fingerprint
+        try:
+            return await future
+        finally:
+            self._prompts.pop(future, None)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .connection import Stream
+from .descriptors import read_some, write_all
 from .paths import PhonePaths
 from .processes import Child, Processes
 from .storage import Storage
@@ -135,6 +136,8 @@ class ShellService:
                 task.cancel()
             await asyncio.gather(*outputs, pump_input, gone, return_exceptions=True)
             channels.close_stdin()
+            for _, fd in channels.outputs:
+                os.close(fd)
 
     def _start_pipes(self) -> tuple[Child, Channels]:
         stdin, to_stdin = os.pipe()
@@ -176,18 +179,10 @@ class ShellService:
         )
 
     async def _pump_output(self, kind: Kind, fd: int) -> None:
-        reader = asyncio.StreamReader()
-        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", buffering=0)
-        )
+        os.set_blocking(fd, False)
         limit = max(1, min(_PIPE_BYTES, self._stream.max_write_bytes - _FRAME.size))
-        try:
-            while data := await reader.read(limit):
-                await self._stream.write(frame(kind, data) if self._request.framed else data)
-        except OSError:  # how a terminal says that its last program is gone
-            return
-        finally:
-            pipe.close()
+        while data := await read_some(fd, limit):
+            await self._stream.write(frame(kind, data) if self._request.framed else data)
 
     async def _pump_input(self, channels: Channels) -> None:
         frames = FrameReader()
@@ -196,29 +191,11 @@ class ShellService:
             parts = frames.feed(payload) if self._request.framed else [(int(Kind.STDIN), payload)]
             for kind, data in parts:
                 if kind == Kind.STDIN and channels.stdin >= 0:
-                    await _write_all(channels.stdin, data)
+                    await write_all(channels.stdin, data)
                 elif kind == Kind.CLOSE_STDIN:
                     channels.close_stdin()
                 elif kind == Kind.WINDOW_SIZE and self._request.terminal:
                     _resize(channels.stdin, data)
-
-
-async def _write_all(fd: int, data: bytes) -> None:
-    """Writes to a program's input, as fast as it reads. What nobody reads any more is thrown away."""
-    view = memoryview(data)
-    loop = asyncio.get_running_loop()
-    while view:
-        try:
-            view = view[os.write(fd, view) :]
-        except BlockingIOError:
-            writable = asyncio.Event()
-            loop.add_writer(fd, writable.set)
-            try:
-                await writable.wait()
-            finally:
-                loop.remove_writer(fd)
-        except OSError:
-            return
 
 
 def _resize(terminal: int, data: bytes) -> None:
