@@ -28,7 +28,7 @@ void read_line(const std::string& line, const std::string& fallback_id, JobFile&
   JobLine job;
   job.id = fallback_id;
   try {
-    job.body = Json::parse(line);
+    job.body = parse_json(line);
     const Fields fields(job.body, "");
     const std::string type = fields.text("type", 40);
     if (type == "program") {

@@ -2,6 +2,10 @@
 
 namespace splitfleet {
 
+Json parse_json(const std::string& text) {
+  return Json::parse(text);
+}
+
 std::string to_line(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

@@ -8,6 +8,9 @@ namespace splitfleet {
 
 using Json = nlohmann::ordered_json;
 
+// The value that a text holds. Throws Json::parse_error, which says where the text goes wrong.
+Json parse_json(const std::string& text);
+
 // One line of text; bytes that are not UTF-8 (a driver's build log may hold some) are replaced.
 std::string to_line(const Json& value);
 

@@ -10,12 +10,14 @@
 #include <fstream>
 #include <vector>
 
+#include "fields.hpp"
 #include "status.hpp"
 
 namespace splitfleet {
 namespace {
 
 constexpr int kNoFile = -1;
+constexpr std::size_t kMaxType = 20;
 
 [[noreturn]] void fail(const std::string& path, const std::string& what) {
   throw AgentError(kExitFailure, path + ": " + what + ": " + std::strerror(errno));
@@ -75,15 +77,11 @@ void ResultFile::read_results() {
   std::size_t number = 0;
   for (const std::string& line : complete_lines(path_, results_)) {
     ++number;
-    const Json entry = Json::parse(line, nullptr, false);
-    const std::string type =
-        entry.is_object() ? entry.value("type", Json()).is_string() ? entry["type"] : "" : "";
-    if ((number == 1 && type != "agent") || type.empty()) {
+    const std::string type = read_result(line);
+    if (type.empty() || (number == 1 && type != "agent")) {
       throw AgentError(kExitUsage, path_ + ": line " + std::to_string(number) +
                                        " belongs to no result file; name a new file or remove this one");
     }
-    if (type == "result" && entry.contains("id") && entry["id"].is_string()) finished_.insert(entry["id"]);
-    if (type == "end") has_end_ = true;
   }
   const std::vector<std::string> begun = complete_lines(path_ + ".attempts", attempts_file_);
   if (number == 0) {
@@ -92,6 +90,20 @@ void ResultFile::read_results() {
     return;
   }
   for (const std::string& id : begun) ++attempts_[id];
+}
+
+// Takes a line of an earlier run in; its type, or nothing when it is no line of a result file.
+std::string ResultFile::read_result(const std::string& line) {
+  try {
+    const Json entry = parse_json(line);
+    const Fields fields(entry, "");
+    std::string type = fields.text("type", kMaxType);
+    if (type == "result") finished_.insert(fields.text("id", line.size()));
+    if (type == "end") has_end_ = true;
+    return type;
+  } catch (const std::exception&) {
+    return "";
+  }
 }
 
 ResultFile::~ResultFile() {

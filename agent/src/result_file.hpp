@@ -33,6 +33,7 @@ class ResultFile {
 
  private:
   void read_results();
+  std::string read_result(const std::string& line);
 
   std::string path_;
   int lock_ = -1;
