@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from splitfleet.kernels.errors import UserError
@@ -117,7 +117,7 @@ def _explain(table: dict[str, Any], where: tuple[int | str, ...], kind: str, mes
     if kind == "extra_forbidden":
         known = _known_keys(where[:-1])
         near = difflib.get_close_matches(str(where[-1]), known, n=1)
-        advice = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+        advice = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"unknown key {path!r}; {advice}"
     if kind == "missing":
         return f"{path!r} is missing"
@@ -131,12 +131,14 @@ def _explain(table: dict[str, Any], where: tuple[int | str, ...], kind: str, mes
 
 
 def _known_keys(where: tuple[int | str, ...]) -> list[str]:
+    """The keys that the table at this place may have; empty where the place itself is unknown."""
     model: Any = Description
     for step in where:
-        if isinstance(step, int):
-            continue
-        field = model.model_fields.get(step) if hasattr(model, "model_fields") else None
-        model = field.annotation if field else None
-    if model is None or not hasattr(model, "model_fields"):
-        return []
-    return list(model.model_fields)
+        if isinstance(step, int):  # an array of tables
+            model = get_args(model)[0]
+        elif hasattr(model, "model_fields"):
+            model = model.model_fields[step].annotation
+        else:  # a fault, by its kind
+            kinds = get_args(get_args(model)[0])
+            model = next(kind for kind in kinds if step in get_args(kind.model_fields["kind"].annotation))
+    return list(getattr(model, "model_fields", ()))
