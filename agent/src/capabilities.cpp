@@ -41,6 +41,16 @@ std::string instruction_set() {
 #endif
 }
 
+const char* architecture() {
+#if defined(__x86_64__)
+  return "x86_64";
+#elif defined(__aarch64__)
+  return "aarch64";
+#else
+  return "other";
+#endif
+}
+
 std::string cpu_folder() {
   const char* root = std::getenv("SPLITFLEET_SYSROOT");
   return std::string(root != nullptr ? root : "") + "/sys/devices/system/cpu";
@@ -83,6 +93,7 @@ Json capabilities(const Machine& machine) {
             {"build", SPLITFLEET_BUILD_ID},
             {"compiler", compiler_name()},
             {"isa", instruction_set()},
+            {"architecture", architecture()},
             {"backend", machine.backend().name()}}},
           {"cpu", {{"cores", cores()}}},
           {"memory_bytes", machine_memory_bytes()},
