@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -97,6 +98,14 @@ class Phones(_Section):
             if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
                 raise ValueError(f"{address!r} is no address; write HOST:PORT, as in 127.0.0.1:6010")
         return value
+
+
+def phones_at(addresses: Sequence[str]) -> Phones:
+    """The phones at these HOST:PORT addresses. Raises UserError for one that is no address."""
+    try:
+        return Phones(tcp=tuple(addresses))
+    except ValidationError as error:
+        raise UserError("; ".join(item["msg"].removeprefix("Value error, ") for item in error.errors())) from None
 
 
 class _Layer(_Section):

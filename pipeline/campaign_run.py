@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from splitfleet.kernels.errors import UserError
 
-from .campaign import Campaign, load_campaign
+from .campaign import Campaign, Phones, load_campaign
 from .fleet import Fleet, FleetSettings
 from .ledger import Ledger
 from .profile import DeviceProfile
@@ -41,9 +41,14 @@ class CampaignSummary:
 
 
 def run_campaign(
-    file: Path, folder: Path, *, progress: Progress | None = None, settings: FleetSettings | None = None
+    file: Path,
+    folder: Path,
+    *,
+    phones: Phones | None = None,
+    progress: Progress | None = None,
+    settings: FleetSettings | None = None,
 ) -> CampaignSummary:
-    """Runs the campaign of `file` in `folder`, or goes on with it.
+    """Runs the campaign of `file` in `folder`, or goes on with it. `phones` take the place of the file's.
 
     The folder then holds: campaign.toml (a copy, with its included files), ledger.sqlite, profiles/, phones.json (the
     only place of serials beside the ledger), traces/. Raises UserError for a bad or changed file and for a folder that
@@ -52,7 +57,7 @@ def run_campaign(
     campaign = load_campaign(file)
     progress = progress or progress_on(Console(stderr=True))
     _check_unchanged(campaign, file, folder)
-    with Fleet(campaign.phones, folder, progress, seed=campaign.seed, settings=settings) as fleet:
+    with Fleet(phones or campaign.phones, folder, progress, seed=campaign.seed, settings=settings) as fleet:
         fleet.ledger.put("campaign_id", campaign.id)
         fleet.ledger.put("campaign_name", campaign.name)
         _copy_sources(campaign, folder)

@@ -1,4 +1,4 @@
-"""Ctrl-C during a campaign: once to stop after what is running, twice to stop now."""
+"""Ctrl-C (or SIGTERM) during a campaign: once to stop after what is running, twice to stop now."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def interrupts() -> Iterator[Interrupts]:
     if threading.current_thread() is not threading.main_thread():
         yield state
         return
-    before = signal.signal(signal.SIGINT, state._handle)
+    before = {number: signal.signal(number, state._handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield state
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -53,8 +53,8 @@ def job_file(jobs: Iterable[Job]) -> str:
 
 @dataclass(frozen=True)
 class JobFactory:
-    """Makes the jobs of one device class. A job's id is a hash of its content, kernel sources and operating point
-    (the agent's build among it), so an edited kernel or a new agent is never served an old time."""
+    """Makes the jobs of one device class. A job's id is a hash of its content, kernel sources, device class and
+    operating point (the agent's build among it), so an edited kernel or a new agent is never served an old time."""
 
     profile: DeviceProfile
     repeat: Repeat
@@ -103,6 +103,7 @@ class JobFactory:
             "body": body,
             "programs": sorted({(program.options, program.source) for program in programs}),
             "operating_point": self.profile.operating_point,
+            "device_class": self.profile.device_class,
         }
         digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return Job(digest[:24], body, programs)

@@ -110,7 +110,8 @@ class PhoneWorker(threading.Thread):
         if self._transport is None:
             self._transport = self._place.connect(self._prompted)
         identity = self._place.identify(self._transport)
-        self._set(PhoneState.PREPARING, serial=identity.serial, model=identity.model)
+        what = "puts the agent in place; where it must be built first, that takes a minute"
+        self._set(PhoneState.PREPARING, what, serial=identity.serial, model=identity.model)
         # A phone that only was away is not asked again: a job may be running there right now.
         if self._known is None or self._known.identity != identity:
             self._known = prepare(self._transport, identity)
@@ -136,11 +137,16 @@ class PhoneWorker(threading.Thread):
             self._stopping.wait(self._pace.idle_s)
 
     def _serve(self, phone: Phone) -> None:
-        """Executes commands until the phone makes trouble or the thread shall stop."""
-        while not self._stopping.is_set():
+        """Executes commands until the phone makes trouble or the thread shall stop.
+
+        A thread that shall stop still removes what it was told to: nobody would come back for it.
+        """
+        while True:
             try:
-                session, command = self._commands.get(timeout=self._pace.poll_s)
+                session, command = self._commands.get(timeout=0 if self._stopping.is_set() else self._pace.poll_s)
             except queue.Empty:
+                if self._stopping.is_set():
+                    return
                 self._look_after(phone)
                 continue
             if session != self._session:
@@ -149,7 +155,7 @@ class PhoneWorker(threading.Thread):
             match command:
                 case RemoveBatch():
                     batch.remove()
-                case StartBatch(job_file=job_file):
+                case StartBatch(job_file=job_file) if not self._stopping.is_set():
                     self._execute(phone, batch, 0, job_file)
                 case FollowBatch(offset=offset):
                     self._execute(phone, batch, offset, None)

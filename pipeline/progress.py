@@ -88,7 +88,7 @@ class PlainProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._shown: dict[str, tuple[PhoneState, str, float]] = {}
+        self._shown: dict[str, tuple[PhoneState, float]] = {}
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -101,12 +101,11 @@ class PlainProgress:
     def show(self, lines: list[PhoneLine]) -> None:
         now = time.monotonic()
         for line in lines:
-            state, trouble, at = self._shown.get(line.status.address, (None, "", 0.0))
-            is_new = (_settled(line.status.state), line.trouble) != (state and _settled(state), trouble)
-            if is_new or now - at > _PLAIN_EVERY_S:
-                self._shown[line.status.address] = (line.status.state, line.trouble, now)
-                cells = [cell for cell in _cells(line) if cell]
-                self.note("  ".join(cells))
+            state = _settled(line.status.state)
+            before, shown_at = self._shown.get(line.status.address, (None, 0.0))
+            if state is not before or now - shown_at > _PLAIN_EVERY_S:
+                self._shown[line.status.address] = (state, now)
+                self.note("  ".join(cell for cell in _cells(line) if cell))
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

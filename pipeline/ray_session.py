@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,12 @@ _ENVIRONMENT = {
     # Ray does so by itself on macOS and Windows, and on Linux when told that clusters are not wanted.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray would run the broker, and an agent on this host with it, at a lower priority than everything else.
+    "RAY_worker_niceness": "0",
 }
+
+
+_FOLDER_PREFIX = "splitfleet-ray-"
 
 
 @contextmanager
@@ -33,8 +39,10 @@ def ray_session() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _remove_leftovers()
     # Ray puts sockets below this folder, and their paths must stay short.
-    folder = Path(tempfile.mkdtemp(prefix="splitfleet-ray-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
+    before = set(_children())
     try:
         try:
             ray.init(
@@ -51,7 +59,46 @@ def ray_session() -> Iterator[None]:
             raise HarnessError(
                 f"Ray did not start on this host ({error}); its logs were in {folder}. Is /tmp or /dev/shm full?"
             ) from error
-        yield
+        with _end_after_us([pid for pid in _children() if pid not in before]):
+            yield
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _end_after_us(pids: list[int]) -> Iterator[None]:
+    """Ends these processes soon after this one was killed. Most of Ray's do so by themselves, two stay for a minute."""
+    # The shell waits for the end of a pipe whose other end is this process's alone.
+    script = "cat >/dev/null; sleep 3; kill -9 " + " ".join(map(str, pids)) + " 2>/dev/null"
+    watcher = subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        watcher.kill()
+        watcher.communicate()
+
+
+def _children() -> list[int]:
+    import ray  # noqa: F401  # brings its own psutil
+    import psutil
+
+    return [child.pid for child in psutil.Process().children(recursive=True)]
+
+
+def _remove_leftovers() -> None:
+    """Removes the folders of processes that were killed and so could not do it themselves."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
+        if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not _is_alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

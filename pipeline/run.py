@@ -33,6 +33,8 @@ from .scheduler import (
     WaitingJob,
 )
 
+_LEAST_RATE_S = 5.0  # a rate over less would be a guess
+
 JobPlanner = Callable[[DeviceProfile], Sequence[Job]]
 
 
@@ -206,7 +208,7 @@ class Run:
         device_class = self._directory.present[label].profile.device_class if label else status.device_class
         jobs = self._classes.get(device_class, [])
         done = [self._statuses[job] for job in jobs if job in self._statuses]
-        minutes = (time.monotonic() - self._began_s) / 60
+        minutes = max(time.monotonic() - self._began_s, _LEAST_RATE_S) / 60
         rate = self._measured[label] / minutes if label else 0.0
         peers = [name for name, phone in self._directory.present.items() if phone.profile.device_class == device_class]
         class_rate = sum(self._measured[name] for name in peers) / minutes
