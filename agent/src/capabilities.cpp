@@ -1,15 +1,10 @@
 #include "capabilities.hpp"
 
-#include <dirent.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cctype>
-#include <cstdlib>
-#include <fstream>
 #include <string>
-#include <vector>
 
+#include "cpu_list.hpp"
 #include "memory.hpp"
 
 namespace splitfleet {
@@ -51,34 +46,10 @@ const char* architecture() {
 #endif
 }
 
-std::string cpu_folder() {
-  const char* root = std::getenv("SPLITFLEET_SYSROOT");
-  return std::string(root != nullptr ? root : "") + "/sys/devices/system/cpu";
-}
-
-// Numbers of the folders cpu0, cpu1, ...
-std::vector<int> core_ids() {
-  std::vector<int> ids;
-  DIR* folder = opendir(cpu_folder().c_str());
-  if (folder == nullptr) return ids;
-  while (const dirent* entry = readdir(folder)) {
-    const std::string name = entry->d_name;
-    const bool is_core =
-        name.size() > 3 && name.size() < 8 && name.compare(0, 3, "cpu") == 0 &&
-        std::all_of(name.begin() + 3, name.end(), [](char c) { return c >= '0' && c <= '9'; });
-    if (is_core) ids.push_back(std::stoi(name.substr(3)));
-  }
-  closedir(folder);
-  std::sort(ids.begin(), ids.end());
-  return ids;
-}
-
 Json cores() {
   Json list = Json::array();
-  for (const int id : core_ids()) {
-    std::ifstream file(cpu_folder() + "/cpu" + std::to_string(id) + "/cpufreq/cpuinfo_max_freq");
-    std::int64_t khz = 0;
-    list.push_back({{"id", id}, {"max_khz", file >> khz ? Json(khz) : Json()}});
+  for (const Core& core : list_cores()) {
+    list.push_back({{"id", core.id}, {"max_khz", core.max_khz ? Json(*core.max_khz) : Json()}});
   }
   return list;
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "affinity.hpp"
+#include "cpu_list.hpp"
 #include "status.hpp"
 
 namespace splitfleet {
@@ -51,16 +52,27 @@ Repeat parse_repeat(const Fields& fields) {
   return repeat;
 }
 
+std::vector<int> parse_mask(const Fields& fields) {
+  const std::int64_t mask = fields.integer("core_mask", 1, std::numeric_limits<std::int64_t>::max());
+  return cores_of(static_cast<std::uint64_t>(mask));
+}
+
+// The first CPUs of the mask, one per thread.
 std::vector<int> parse_cores(const Fields& fields) {
   const auto threads = static_cast<std::size_t>(fields.integer("threads", 1, kMaxThreads));
-  const std::int64_t mask = fields.integer("core_mask", 1, std::numeric_limits<std::int64_t>::max());
-  std::vector<int> cores = cores_of(static_cast<std::uint64_t>(mask));
+  std::vector<int> cores = parse_mask(fields);
   if (cores.size() < threads) {
     throw JobError(Status::invalid_job, fields.path("core_mask") + ": names " + std::to_string(cores.size()) +
                                             " CPUs for " + std::to_string(threads) + " threads");
   }
   cores.resize(threads);
   return cores;
+}
+
+// Where the host's thread of a `gpu` job waits.
+std::vector<int> parse_host_core(const Fields& fields) {
+  if (!fields.has("core_mask")) return host_core();
+  return {parse_mask(fields).front()};
 }
 
 std::int64_t buffer_floats(const PlanBuffer& buffer) {
@@ -100,7 +112,7 @@ Work parse_work(const Fields& fields, JobKind kind) {
     work.plan = parse_launch_plan(fields.object("plan"));
     work.join = static_cast<Join>(one_of(fields, kind == JobKind::gpu ? "wait" : "join", kJoinNames));
   }
-  if (kind != JobKind::gpu) work.cores = parse_cores(fields);
+  work.cores = kind == JobKind::gpu ? parse_host_core(fields) : parse_cores(fields);
   if (kind == JobKind::cpu) work.cut = work.op->out_channels;
   if (kind == JobKind::coexec) {
     if (work.op->out_channels < 2)

@@ -33,7 +33,7 @@ struct Work {
   std::int64_t cut = 0;         // the CPU computes channels [0, cut), the GPU the rest
   std::optional<LaunchPlan> plan;
   Join join = Join::finish;
-  std::vector<int> cores;  // of the CPU half, one per thread
+  std::vector<int> cores;  // one per thread of the CPU half; the first is the host's
   bool verify = false;
 };
 
