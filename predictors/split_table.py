@@ -70,6 +70,19 @@ class SplitDecision:
             )
 
     @property
+    def summary(self) -> str:
+        """The decision in words."""
+        on_cpu = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        if self.processor == "split":
+            channels = self.operator.channels
+            return f"split: {self.cut} of {channels} channels on the CPU ({on_cpu}), joined by {self.join}"
+        return f"all-CPU ({on_cpu})" if self.processor == "cpu" else f"all-GPU ({self.join})"
+
+    def to_json(self) -> dict[str, Any]:
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**data, "operator": self.operator.to_json(), "label": self.operator.label}
+
+    @property
     def predicted_speedup(self) -> float:
         """Over the better single processor."""
         return min(self.cpu_us, self.gpu_us) / self.predicted_us
@@ -170,10 +183,8 @@ def split_table_text(table: SplitTable) -> str:
 
 
 def _entry_json(entry: SplitEntry) -> dict[str, Any]:
-    decision = entry.decision
-    data = {field.name: getattr(decision, field.name) for field in fields(decision) if field.name != "operator"}
     measured = None if entry.measured is None else asdict(entry.measured)
-    return {"operator": decision.operator.to_json(), "label": decision.operator.label, **data, "measured": measured}
+    return {**entry.decision.to_json(), "measured": measured}
 
 
 def _entry_of(data: dict[str, Any]) -> SplitEntry:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +33,15 @@ CHAMPION = "champion"
 _KIND = {"splitfleet.kind": "package"}
 _MAPE_TAGS = ("gpu_execution", "gpu_dispatch", "cpu")
 
-__all__ = ["TrainingRuns", "download_package", "list_packages", "log_training", "register_package", "tracking_uri"]
+__all__ = [
+    "TrainingRuns",
+    "champion_package",
+    "download_package",
+    "list_packages",
+    "log_training",
+    "register_package",
+    "tracking_uri",
+]
 
 
 @dataclass(frozen=True)
@@ -140,23 +147,32 @@ def download_package(device: str, out: Path) -> Path:
     Raises UserError for an unknown device class, naming the nearest ones, and when the store cannot be used or what it
     gives is damaged.
     """
+    package = champion_package(device)
+    open_package(package)
+    target = out / f"{device}.zip" if out.is_dir() else out
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(package, target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot write the package: {error.strerror or error}") from error
+    return target
+
+
+def champion_package(device: str) -> Path:
+    """A local file with the champion package of a device class: in the store itself where that is local.
+
+    Raises UserError for an unknown device class, naming the nearest ones, and when the store cannot be used.
+    """
     names = sorted({package["device_class"] for package in list_packages() if CHAMPION in package["aliases"]})
     if device not in names:
         raise UserError(_unknown_device(device, names))
     mlflow = connect()
-    target = out / f"{device}.zip" if out.is_dir() else out
-    with tempfile.TemporaryDirectory(prefix="splitfleet-") as folder, store_errors():
-        mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{device}@{CHAMPION}", dst_path=folder)
-        found = sorted(Path(folder).rglob("*.zip"))
-        if len(found) != 1:
-            raise UserError(f"{device}: the registered model holds {len(found)} packages; publish it again")
-        open_package(found[0])
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(found[0], target)
-        except OSError as error:
-            raise UserError(f"{target}: cannot write the package: {error.strerror or error}") from error
-    return target
+    with store_errors():
+        folder = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{device}@{CHAMPION}")
+    found = sorted(Path(folder).rglob("*.zip"))
+    if len(found) != 1:
+        raise UserError(f"{device}: the registered model holds {len(found)} packages; publish it again")
+    return found[0]
 
 
 def _log_class(mlflow: ModuleType, result: ClassModels, campaign: str) -> None:

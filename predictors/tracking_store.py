@@ -8,6 +8,7 @@ import os
 import socket
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,11 @@ def connect() -> ModuleType:
     check_answers(uri)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    mlflow = importlib.import_module("mlflow")
+    with warnings.catch_warnings():
+        # It warns of type hints of its own.
+        warnings.simplefilter("ignore")
+        mlflow = importlib.import_module("mlflow")
+        importlib.import_module("mlflow.pyfunc")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with store_errors():

@@ -88,15 +88,17 @@ def trace_rows(count: int = 60, seed: int = 1, noise: float = 0.02) -> list[dict
         shape = {"operator_type": operator.type, "operator": json.dumps(operator.to_json())}
         gpu = {"kernel": plan["kernel"], "quantities": json.dumps(quantities), "join": "event_wait"}
         times = _events(dispatch[index], execution[index], 45.0, noise, draw)
-        rows.append(_row("gpu", f"gpu{index:04}", **shape, **gpu, **times))
+        rows.append(trace_row("gpu", f"gpu{index:04}", **shape, **gpu, **times))
         for threads in THREADS:
             wall = _ns(cpu_times_us([operator], threads)[0], noise, draw)
-            rows.append(_row("cpu", f"cpu{index:04}t{threads}", **shape, threads=threads, core_mask=6, wall_ns=wall))
+            rows.append(
+                trace_row("cpu", f"cpu{index:04}t{threads}", **shape, threads=threads, core_mask=6, wall_ns=wall)
+            )
     for join, cost_us in JOINS.items():
         for threads in THREADS:
             times = _events(12.0, 2.0, cost_us + threads, noise, draw)
             checked = {"checked_joins": 1000, "mismatches": 0}
-            rows.append(_row("sync", f"sync-{join}-{threads}", join=join, threads=threads, **checked, **times))
+            rows.append(trace_row("sync", f"sync-{join}-{threads}", join=join, threads=threads, **checked, **times))
     return rows
 
 
@@ -111,7 +113,7 @@ def no_svm_device() -> Device:
     return replace(DEVICE, svm_polling=False)
 
 
-def _row(kind: str, job_id: str, **values: Any) -> dict[str, Any]:
+def trace_row(kind: str, job_id: str, **values: Any) -> dict[str, Any]:
     fixed = {
         "campaign": "synthetic",
         "phone": "synthetic-1",

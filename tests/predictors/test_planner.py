@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from splitfleet.kernels import Conv2d, Device, Linear, Operator, UserError, cuts, describe_many, lower_many
+from splitfleet.kernels.operators import slice_output
+from splitfleet.predictors.models import GPU, DeviceModels, JoinCosts
+from splitfleet.predictors.planner import (
+    LINE_CHANNELS,
+    LINE_TOLERANCE,
+    expected_split_us,
+    plan_layers,
+    plan_operator,
+    predict_curves,
+)
+from splitfleet.predictors.split_table import Join
+from splitfleet.predictors.train import ClassModels
+
+from . import synthetic
+
+LAYERS: list[Operator] = [
+    Linear(197, 768, 3072),
+    Linear(50, 96, 200),
+    Linear(1, 768, 40),
+    Conv2d(28, 28, 128, 128, 3, 3, 1, 1, 1),
+    Conv2d(14, 14, 64, 60, 1, 1, 1, 0, 0),
+]
+
+
+def _brute_force(operator: Operator, models: DeviceModels, device: Device) -> tuple[float, float, float, set[object]]:
+    """Best expected (CPU, GPU, split) times one by one, and the ways that are within the tolerance of the best."""
+
+    def cpu(op: Operator, threads: int) -> float:
+        return float(models.predictors[f"cpu_t{threads}"].predict_table_us(describe_many([op]))[0])
+
+    def gpu(op: Operator) -> float:
+        table = lower_many([op], device)
+        return sum(
+            float(models.predictors[name].predict_table_us(table)[0]) for name in ("gpu_dispatch", "gpu_execution")
+        )
+
+    channels = operator.channels
+    ratios = {name: models.error_ratios[name] for name in models.error_ratios}
+    all_cpu = min(np.mean([cpu(operator, n) * r for r in ratios[f"cpu_t{n}"]]) for n in models.thread_counts)
+    all_gpu = np.mean([gpu(operator) * r for r in ratios[GPU]]) + models.costs.gpu_wait()[1]
+    ways = {}
+    for cut in cuts(operator):
+        gpu_us = gpu(slice_output(operator, int(cut), channels))
+        for join, by_threads in models.costs.join_us.items():
+            if join == "svm_poll" and not device.svm_polling:
+                continue
+            for threads, join_us in by_threads.items():
+                cpu_us = cpu(slice_output(operator, 0, int(cut)), threads)
+                pairs = product(ratios[f"cpu_t{threads}"], ratios[GPU])
+                expected = np.mean([max(cpu_us * a, gpu_us * b) for a, b in pairs]) + join_us
+                ways[int(cut), threads, join] = float(expected)
+    best = min(ways.values(), default=np.inf)
+    near: set[object] = {way for way, time in ways.items() if time <= best * (1 + LINE_TOLERANCE) ** 2}
+    return float(all_cpu), float(all_gpu), best, near
+
+
+@pytest.mark.parametrize("operator", LAYERS, ids=lambda op: op.label)
+@pytest.mark.parametrize("polling", [True, False])
+def test_planner_agrees_with_brute_force(trained: ClassModels, operator: Operator, polling: bool) -> None:
+    models, device = trained.models, replace(synthetic.DEVICE, svm_polling=polling)
+    small = operator if operator.channels <= 200 else Linear(20, 64, 128)
+    decision = plan_operator(small, models, device)
+    cpu_us, gpu_us, split_us, near = _brute_force(small, models, device)
+    assert decision.cpu_us == pytest.approx(cpu_us, rel=1e-9)
+    assert decision.gpu_us == pytest.approx(gpu_us, rel=1e-9)
+    name = GPU if gpu_us < cpu_us else f"cpu_t{decision.cpu_threads}"
+    if split_us * (1 + LINE_TOLERANCE) < min(cpu_us, gpu_us) * (1 - models.typical_error(name)):
+        assert decision.processor == "split"
+        assert (decision.cut, decision.threads, decision.join) in near
+        assert decision.predicted_us <= split_us * (1 + LINE_TOLERANCE) + 1e-9
+    elif split_us > min(cpu_us, gpu_us) * (1 - models.typical_error(name)):
+        assert decision.predicted_us == min(decision.cpu_us, decision.gpu_us)
+    assert decision.low_us <= decision.high_us
+
+
+def test_large_layers_are_split_at_whole_lines(trained: ClassModels) -> None:
+    decision = plan_operator(LAYERS[0], trained.models, synthetic.DEVICE)
+    assert decision.processor == "split"
+    assert decision.cut % LINE_CHANNELS == 0
+    assert decision.join == "svm_poll"
+    assert 1.2 < decision.predicted_speedup < 2
+
+
+def test_layers_too_small_to_cut_stay_whole(trained: ClassModels) -> None:
+    decision = plan_operator(Linear(4000, 700, 4), trained.models, synthetic.DEVICE)
+    assert decision.processor in ("cpu", "gpu")
+    assert len(predict_curves(Linear(4000, 700, 4), trained.models, synthetic.DEVICE)) == 2
+
+
+def test_a_split_whose_gain_the_errors_do_not_allow_is_not_taken(trained: ClassModels) -> None:
+    sure = plan_operator(LAYERS[0], trained.models, synthetic.DEVICE)
+    wide = tuple(1.0 * factor for factor in np.geomspace(0.2, 5, 9))
+    vague = replace(trained.models, error_ratios=dict.fromkeys(trained.models.error_ratios, wide))
+    unsure = plan_operator(LAYERS[0], vague, synthetic.DEVICE)
+    assert (sure.processor, unsure.processor) == ("split", "cpu")
+
+
+def test_dear_joins_leave_layers_whole(trained: ClassModels) -> None:
+    dear: dict[Join, dict[int, float]] = {"finish": {1: 1e9, 2: 1e9}}
+    models = replace(trained.models, costs=JoinCosts({"event_wait": 45.0}, dear, False))
+    assert plan_operator(LAYERS[0], models, synthetic.DEVICE).processor != "split"
+
+
+def test_without_joining_costs_nothing_is_split(trained: ClassModels) -> None:
+    models = replace(trained.models, costs=JoinCosts({"event_wait": 45.0}, {}, False))
+    decision = plan_operator(LAYERS[0], models, synthetic.DEVICE)
+    assert decision.processor == "cpu"
+    assert decision.gpu_join == "event_wait"
+
+
+def test_step_limits_the_cuts(trained: ClassModels) -> None:
+    curves = predict_curves(LAYERS[0], trained.models, synthetic.DEVICE, step=512)
+    assert list(curves["cut"]) == [0, 512, 1024, 1536, 2048, 2560, 3072]
+    assert (curves["gpu_execution"].iloc[-1], curves["cpu_t1"].iloc[0]) == (0.0, 0.0)
+    expected = expected_split_us(curves, trained.models, 2, "svm_poll")
+    assert len(expected) == 5
+    halves = np.maximum(curves["cpu_t2"], curves["gpu_dispatch"] + curves["gpu_execution"])[1:-1]
+    np.testing.assert_allclose(expected, halves, rtol=0.05)
+    assert plan_operator(LAYERS[0], trained.models, synthetic.DEVICE, step=512).cut in curves["cut"].to_list()
+    with pytest.raises(UserError, match="multiple of 4"):
+        plan_operator(LAYERS[0], trained.models, synthetic.DEVICE, step=6)
+
+
+def test_an_operator_type_not_trained_on_is_refused(trained: ClassModels) -> None:
+    linear_only = {name: replace(p, operator_types=("linear",)) for name, p in trained.models.predictors.items()}
+    models = replace(trained.models, predictors=linear_only)
+    with pytest.raises(UserError, match="was trained on linear only, not on conv2d"):
+        plan_operator(LAYERS[3], models, synthetic.DEVICE)
+
+
+def test_layers_given_twice_are_planned_once(trained: ClassModels) -> None:
+    table = plan_layers([LAYERS[1], LAYERS[4], LAYERS[1]], trained.models, synthetic.DEVICE)
+    assert {entry.decision.operator for entry in table.entries} == {LAYERS[1], LAYERS[4]}
+    assert len(table.entries) == 2

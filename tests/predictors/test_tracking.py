@@ -1,0 +1,173 @@
+"""A real MLflow on a real SQLite store."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from splitfleet.kernels import parse_operator
+from splitfleet.kernels.errors import UserError
+from splitfleet.predictors import tracking
+from splitfleet.predictors.package import open_package
+from splitfleet.predictors.tracking import TrainingRuns
+from splitfleet.predictors.tracking_store import check_answers, tracking_uri
+from splitfleet.predictors.train import ClassModels
+
+from . import synthetic
+
+# MLflow and SQLAlchemy use what they themselves deprecate.
+pytestmark = pytest.mark.filterwarnings(
+    "default::DeprecationWarning", "default::PendingDeprecationWarning", "default::FutureWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("store")
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def runs(store: Path, trained: ClassModels) -> TrainingRuns:
+    return tracking.log_training([trained], "synthetic")
+
+
+@pytest.fixture(scope="module")
+def version(runs: TrainingRuns, package_file: Path) -> int:
+    run = runs.class_runs[synthetic.DEVICE_CLASS]
+    return tracking.register_package(package_file, run_id=run, metrics={"speedup_median": 1.4}, tags={"demo": "yes"})
+
+
+@pytest.fixture
+def client(runs: TrainingRuns) -> Any:
+    import mlflow
+
+    return mlflow.MlflowClient()
+
+
+def test_an_empty_store_is_not_created_by_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert tracking_uri() == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    assert tracking.list_packages() == []
+    with pytest.raises(UserError, match=r"unknown device class 'phone'.*run `splitfleet publish`"):
+        tracking.download_package("phone", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_runs_are_nested_and_carry_what_happened(runs: TrainingRuns, client: Any, trained: ClassModels) -> None:
+    top = client.get_run(runs.campaign_run)
+    assert top.info.run_name == "synthetic"
+    middle = client.get_run(runs.class_runs[synthetic.DEVICE_CLASS])
+    assert middle.data.tags["mlflow.parentRunId"] == runs.campaign_run
+    assert middle.data.metrics["gpu_execution/mape"] == pytest.approx(trained.metrics["gpu_execution"]["mape"])
+    experiment = [top.info.experiment_id]
+    filter_string = f"tags.`mlflow.parentRunId` = '{middle.info.run_id}' and tags.level = 'predictor'"
+    children = client.search_runs(experiment, filter_string)
+    assert {run.data.tags["target"] for run in children} == set(trained.models.predictors)
+    for run in children:
+        target = run.data.tags["target"]
+        assert run.info.run_name == f"{synthetic.DEVICE_CLASS} {target}"
+        assert "MAPE" in run.data.tags["mlflow.note.content"]
+        assert run.data.params["training_data_sha256"] == trained.training[target].sha256
+        figures = {key: value for key, value in trained.metrics[target].items() if key != "by_kernel"}
+        assert run.data.metrics == pytest.approx(figures)
+        plots = {Path(item.path).name for item in client.list_artifacts(run.info.run_id, "plots")}
+        assert {"predicted_against_measured.png", "error_by_kernel.png"} <= plots
+
+
+def test_logged_booster_is_text_and_scores_bit_for_bit(runs: TrainingRuns, store: Path, trained: ClassModels) -> None:
+    import mlflow
+
+    for (name, target), uri in runs.model_uris.items():
+        assert name == synthetic.DEVICE_CLASS
+        booster = mlflow.lightgbm.load_model(uri)
+        frame = trained.training[target].features
+        ours = trained.models.predictors[target].raw_score(frame)
+        assert list(booster.predict(frame, raw_score=True)) == list(ours)
+        assert list(mlflow.pyfunc.load_model(uri).predict(frame)) == list(ours)
+    written = [path.name for path in store.rglob("*") if path.is_file()]
+    assert "model.lgb" in written
+    assert not [name for name in written if name.endswith((".pkl", ".pickle", ".joblib", ".cloudpickle"))]
+
+
+def test_package_is_registered_with_alias_and_tags(version: int, client: Any, trained: ClassModels) -> None:
+    found = client.get_model_version_by_alias(synthetic.DEVICE_CLASS, "champion")
+    assert int(found.version) == version == 1
+    assert found.tags["demo"] == "yes"
+    [listed] = tracking.list_packages()
+    assert listed["device_class"] == synthetic.DEVICE_CLASS
+    assert (listed["version"], listed["aliases"], listed["campaign"]) == (1, ["champion"], "synthetic")
+    assert listed["cpu_mape"] == pytest.approx(trained.metrics["cpu"]["mape"], abs=1e-3)
+
+
+def test_registered_package_loads_as_a_model(version: int, package_file: Path) -> None:
+    import mlflow
+
+    model = mlflow.pyfunc.load_model(f"models:/{synthetic.DEVICE_CLASS}@champion")
+    answer = model.predict(pd.DataFrame({"operator": ["linear:rows=197,in=768,out=3072", "linear:rows=1,in=8,out=3"]}))
+    assert list(answer["processor"]) == ["split", "cpu"]
+    package = open_package(package_file)
+    for text, row in zip(answer["operator"], answer.to_dict("records"), strict=True):
+        decision, prediction = package.plan(parse_operator(text)), package.predict(parse_operator(text))
+        assert (row["cut"], row["predicted_us"]) == (decision.cut, decision.predicted_us)
+        assert row["gpu_execution_us"] == prediction.times_us["gpu_execution"]
+
+
+def test_download_gives_the_same_bytes(version: int, package_file: Path, tmp_path: Path) -> None:
+    inside = tracking.download_package(synthetic.DEVICE_CLASS, tmp_path)
+    assert inside == tmp_path / f"{synthetic.DEVICE_CLASS}.zip"
+    named = tracking.download_package(synthetic.DEVICE_CLASS, tmp_path / "new" / "mine.zip")
+    assert inside.read_bytes() == named.read_bytes() == package_file.read_bytes()
+    assert tracking.champion_package(synthetic.DEVICE_CLASS).read_bytes() == package_file.read_bytes()
+
+
+def test_an_unknown_device_is_offered_the_nearest_names(version: int, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown device class 'sinthetic-0123'; nearest: synthetic-0123abcd\."):
+        tracking.download_package("sinthetic-0123", tmp_path)
+
+
+def test_publishing_again_moves_the_alias(version: int, client: Any, package_file: Path) -> None:
+    assert tracking.register_package(package_file) == 2
+    assert [package["aliases"] for package in tracking.list_packages()] == [["champion"], []]
+    assert int(client.get_model_version_by_alias(synthetic.DEVICE_CLASS, "champion").version) == 2
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("http://127.0.0.1:9", r"MLflow at http://127\.0\.0\.1:9 does not answer"),
+        (
+            "postgresql://me:secret@127.0.0.1:9/db",
+            r"MLflow at postgresql://me:\.\.\.@127\.0\.0\.1:9/db does not answer",
+        ),
+        ("runs/mlruns", "not an http"),
+        ("sqlite:////proc/nowhere/mlflow.db", "cannot make its folder"),
+    ],
+)
+def test_a_store_that_cannot_be_used_gets_one_message(uri: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_answers(uri)
+
+
+def test_a_server_that_does_not_answer_is_told_before_mlflow_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"does not answer .*; check MLFLOW_TRACKING_URI, or unset it"):
+        tracking.list_packages()
+
+
+def test_a_server_that_answers_with_an_error_page_is_there() -> None:
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    thread = threading.Thread(target=server.handle_request)
+    thread.start()
+    check_answers(f"http://127.0.0.1:{server.server_port}")
+    thread.join()
+    server.server_close()
