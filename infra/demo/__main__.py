@@ -57,7 +57,7 @@ def _virtual_phone(name: str) -> Iterator[str]:
     ready = root / "ready"
     ready.unlink(missing_ok=True)
     with as_file(files(__package__).joinpath(f"{name}.toml")) as description, (root / "log").open("a") as log:
-        words = [sys.executable, "-m", "splitfleet.infra.virtual_phone", "run", str(description)]
+        words = [sys.executable, "-m", "splitfleet.infra.virtual_phone", str(description)]
         words += ["--root", str(root / "root"), "--ready-file", str(ready)]
         process = subprocess.Popen(words, stdout=log, stderr=log)
         try:
@@ -73,7 +73,7 @@ def _address(process: subprocess.Popen[bytes], ready: Path, log: Path) -> str:
         if process.poll() is not None or time.monotonic() > deadline:
             sys.exit(f"the virtual phone did not start; see {log}")
         time.sleep(0.05)
-    return ready.read_text().strip()
+    return ready.read_text("utf-8").strip()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,101 @@
+"""`splitfleet train | publish | report | predict`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .campaign import PhoneOption
+from .output import JsonFlag, print_json, print_table
+
+Folder = Annotated[Path, typer.Argument(help="A campaign's folder, as runs/demo.", show_default=False)]
+
+
+def add_verbs(app: typer.Typer) -> None:
+    app.command(epilog="Example: splitfleet train runs/demo")(train)
+    app.command(epilog="Example: splitfleet publish runs/demo")(publish)
+    app.command(epilog="Example: splitfleet report runs/demo --json")(report)
+    app.command(epilog="Example: splitfleet predict virtual-a-1b2c3d4e --op linear:rows=50,in=768,out=3072")(predict)
+
+
+def train(folder: Folder, json: JsonFlag = False) -> None:
+    """Train the latency predictors of every device class of a campaign, and log them to MLflow."""
+    from splitfleet.pipeline.training import train_campaign
+
+    trained = train_campaign(folder)
+    if json:
+        print_json({name: result.metrics for name, result in trained.items()})
+        return
+    print_table(
+        "Errors on shapes held out of training",
+        ["device class ", "predictor ", "shapes", "MAPE", "median", "within 5 %", "within 10 %", "within 15 %"],
+        [
+            [name, target, str(m["n"]), *(f"{m[key]:.1f} %" for key in _ERRORS)]
+            for name, result in trained.items()
+            for target, m in sorted(result.metrics.items())
+            if target != "cpu"
+        ],
+    )
+    typer.echo("browse them: splitfleet ui")
+
+
+_ERRORS = ("mape", "median_ape", "within_5", "within_10", "within_15")
+
+
+def publish(folder: Folder, phone: PhoneOption = None) -> None:
+    """Plan every layer, prove a sample on the phones, and publish a predictor package per device class."""
+    from splitfleet.pipeline.campaign import phones_at
+    from splitfleet.pipeline.publishing import publish_campaign
+
+    for published in publish_campaign(folder, phones=phones_at(phone) if phone else None):
+        typer.echo(f"{published.device_class}: version {published.version}, package {published.path}")
+
+
+def report(folder: Folder, json: JsonFlag = False) -> None:
+    """Show what a campaign found: jobs, predictor errors, and speed-ups by splitting as predicted and as measured."""
+    from splitfleet.pipeline.report import campaign_report
+
+    found = campaign_report(folder)
+    if json:
+        print_json(found)
+        return
+    from .report import show_report
+
+    show_report(found)
+
+
+def predict(
+    device: Annotated[str, typer.Argument(help="A device class in the registry, or a package file (zip).")],
+    op: Annotated[str, typer.Option(help="An operator, as linear:rows=50,in=768,out=3072.")],
+    json: JsonFlag = False,
+) -> None:
+    """Predict an operator's times on a device, and the split with the least expected time."""
+    from splitfleet.kernels import parse_operator
+    from splitfleet.predictors.package import open_package
+
+    operator = parse_operator(op)
+    path = Path(device)
+    if not path.is_file():
+        from splitfleet.predictors.tracking import champion_package
+
+        path = champion_package(device)
+    package = open_package(path)
+    prediction, decision = package.predict(operator), package.plan(operator)
+    if json:
+        plan = {**asdict(decision), "operator": operator.to_json()}
+        print_json({"device_class": package.device_class, "prediction": prediction.to_json(), "plan": plan})
+        return
+    expected = f"{decision.predicted_us:.0f} µs ({decision.low_us:.0f} to {decision.high_us:.0f})"
+    best = f"CPU {decision.cut} + GPU {operator.channels - decision.cut} channels, joined by {decision.join}"
+    print_table(
+        f"{operator.label} on {package.device_class}",
+        ["processor ", "predicted"],
+        [
+            *([target, f"{time_us:.0f} µs"] for target, time_us in sorted(prediction.times_us.items())),
+            ["all-GPU, as the host sees it", f"{prediction.gpu_us:.0f} µs"],
+            [f"best: {best if decision.processor == 'split' else 'all-' + decision.processor.upper()}", expected],
+        ],
+    )

@@ -1,0 +1,88 @@
+"""Training a campaign's predictors: from its traces to MLflow, and a note in the folder of what was trained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from splitfleet.kernels.errors import UserError
+from splitfleet.predictors.traces import read_traces
+from splitfleet.predictors.tracking import log_training
+from splitfleet.predictors.train import ClassModels, train_class
+
+from .campaign_run import campaign_of
+from .profile import load_profiles
+
+TRAINING_FILE = "training.json"
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class TrainedClass:
+    """What the folder remembers of a device class's training: its MLflow run, data hashes and held-out errors."""
+
+    run_id: str
+    data_sha256: dict[str, str]
+    metrics: dict[str, dict[str, Any]]
+
+
+def train_campaign(folder: Path) -> dict[str, ClassModels]:
+    """Trains every device class of a campaign and logs all to MLflow; returns the models by device class.
+
+    Raises UserError when the folder holds no traces, too few of them, or the MLflow store cannot be used.
+    """
+    campaign = campaign_of(folder)
+    results = train_classes(folder)
+    runs = log_training(list(results.values()), campaign.name)
+    trained = {
+        name: {
+            "run_id": runs.class_runs[name],
+            "data_sha256": _data_hashes(result),
+            "metrics": result.metrics,
+        }
+        for name, result in results.items()
+    }
+    content = {"schema": _SCHEMA, "campaign_run": runs.campaign_run, "device_classes": trained}
+    (folder / TRAINING_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
+    return results
+
+
+def train_classes(folder: Path) -> dict[str, ClassModels]:
+    """The models of every device class that has measurements. The same traces give the same models."""
+    seed = campaign_of(folder).seed
+    traces = read_traces(folder)
+    measured = set(traces.loc[traces["purpose"] == "measure", "device_class"])
+    profiles = {name: profile for name, profile in load_profiles(folder / "profiles").items() if name in measured}
+    return {
+        name: train_class(traces[traces["device_class"] == name], profile.to_json(), seed)
+        for name, profile in profiles.items()
+    }
+
+
+def trained_classes(folder: Path) -> dict[str, TrainedClass]:
+    """What `train_campaign` noted. Raises UserError where it has not run."""
+    try:
+        data = json.loads((folder / TRAINING_FILE).read_text("utf-8"))
+    except OSError:
+        raise UserError(f"{folder}: its predictors are not trained; run: splitfleet train {folder}") from None
+    except ValueError as error:
+        raise UserError(f"{folder / TRAINING_FILE}: damaged ({error}); run: splitfleet train {folder}") from None
+    if data.get("schema") != _SCHEMA:
+        raise UserError(f"{folder / TRAINING_FILE}: schema {data.get('schema')!r}; run: splitfleet train {folder}")
+    return {name: TrainedClass(**item) for name, item in data["device_classes"].items()}
+
+
+def same_training(folder: Path) -> dict[str, tuple[ClassModels, TrainedClass]]:
+    """The trained models again, with their MLflow runs. Raises UserError when traces have changed since."""
+    noted = trained_classes(folder)
+    results = train_classes(folder)
+    for name, result in results.items():
+        if name not in noted or noted[name].data_sha256 != _data_hashes(result):
+            raise UserError(f"{folder}: {name} has new traces since training; run: splitfleet train {folder}")
+    return {name: (result, noted[name]) for name, result in results.items()}
+
+
+def _data_hashes(result: ClassModels) -> dict[str, str]:
+    return {target: data.sha256 for target, data in result.training.items()}
