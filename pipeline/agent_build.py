@@ -28,7 +28,7 @@ from splitfleet.kernels.errors import HarnessError, UserError
 _INSTALL = "install the fleet extra: pip install 'splitfleet[fleet]'"
 _PROGRAM = "splitfleet-agent"
 _COMPILERS = ("c++", "g++", "clang++")
-_ERROR_LINES = 12
+_ERROR_LINES = 20
 
 # Compiler flags by instruction set. Clang and GCC know these levels under one name, zig writes them with underscores.
 ISA_FLAGS = {"native": "-march=native", "x86-64-v2": "-march=x86-64-v2", "x86-64-v3": "-march=x86-64-v3"}
@@ -188,6 +188,7 @@ def _run(command: list[str], environment: Mapping[str, str], what: str) -> str:
         check=False,
     )
     if done.returncode != 0:
-        last = "\n".join(done.stdout.rstrip().splitlines()[-_ERROR_LINES:])
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        last = "\n".join(lines[-_ERROR_LINES:])
         raise HarnessError(f"{what} failed (exit code {done.returncode}); its last lines:\n{last}")
     return done.stdout

@@ -1,6 +1,7 @@
 #include "cl_device.hpp"
 
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
 

@@ -1,6 +1,7 @@
 #include "fields.hpp"
 
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "status.hpp"
@@ -20,6 +21,10 @@ std::string shown(const Json& value) {
 
 Fields::Fields(const Json& object, std::string where) : object_(object), where_(std::move(where)) {
   if (!object.is_object()) refuse_at(where_.empty() ? "line" : where_, "an object is expected");
+}
+
+bool Fields::has(const char* name) const {
+  return object_.contains(name);
 }
 
 std::int64_t Fields::integer(const char* name, std::int64_t least, std::int64_t most) const {

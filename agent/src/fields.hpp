@@ -14,7 +14,7 @@ class Fields {
   // `where` names the object in messages, such as "plan.buffers[2]"; `object` must outlive this view.
   Fields(const Json& object, std::string where);
 
-  bool has(const char* name) const { return object_.contains(name); }
+  bool has(const char* name) const;
   std::int64_t integer(const char* name, std::int64_t least, std::int64_t most) const;
   double number(const char* name, double least, double most) const;
   bool flag_or(const char* name, bool absent) const;

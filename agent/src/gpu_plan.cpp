@@ -10,7 +10,7 @@ namespace splitfleet {
 namespace {
 
 constexpr std::size_t kSignalBytes = 64;
-constexpr std::int64_t kPollDeadlineNs = 10'000'000'000;
+constexpr std::int64_t kPollDeadlineNs = 5'000'000'000;
 constexpr int kLooksPerClockRead = 1024;
 
 bool needs_host_access(BufferRole role) {
@@ -135,7 +135,7 @@ void GpuPlan::poll() const {
     if (looks == kLooksPerClockRead) {
       looks = 0;
       if (now_ns() > deadline_ns) {
-        throw JobError(Status::timeout, "the signal counter did not arrive within 10 s: it lacks " +
+        throw JobError(Status::timeout, "the signal counter did not arrive within 5 s: it lacks " +
                                             std::to_string(expected_ - counter_->load()) + " of " +
                                             std::to_string(signals_) + " signals");
       }

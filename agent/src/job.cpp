@@ -1,7 +1,9 @@
 #include "job.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "affinity.hpp"
@@ -19,8 +21,9 @@ constexpr std::int64_t kMaxWarmup = 1'000;
 constexpr std::int64_t kMaxCheckedJoins = 10'000'000;
 constexpr std::size_t kMaxVariants = 16;
 
-// The watchdog's allowances: building and checking a job, one checked join, one execution of a variant.
-constexpr std::int64_t kGraceUs = 30'000'000;
+// The watchdog's allowances beside the grace: one checked join, one execution of a variant.
+constexpr std::int64_t kDefaultGraceS = 30;
+constexpr std::int64_t kMaxGraceS = 3600;
 constexpr std::int64_t kTimeFactor = 10;
 constexpr std::int64_t kCheckedJoinUs = 2'000;
 constexpr std::int64_t kVariantUs = 500'000;
@@ -141,6 +144,13 @@ std::vector<Variant> parse_variants(const Fields& fields) {
   return variants;
 }
 
+// For building and checking a job: SPLITFLEET_GRACE_S, for phones whose driver compiles slowly, or 30 s.
+std::int64_t grace_us() {
+  const char* chosen = std::getenv("SPLITFLEET_GRACE_S");
+  const std::int64_t seconds = chosen != nullptr ? std::strtoll(chosen, nullptr, 10) : kDefaultGraceS;
+  return std::clamp(seconds, std::int64_t{1}, kMaxGraceS) * 1'000'000;
+}
+
 }  // namespace
 
 const char* kind_name(JobKind kind) {
@@ -149,7 +159,7 @@ const char* kind_name(JobKind kind) {
 
 std::int64_t Job::time_bound_us() const {
   const auto executions = rounds * static_cast<std::int64_t>(variants.size());
-  return kGraceUs + kTimeFactor * repeat.max_time_us + kCheckedJoinUs * checked_joins +
+  return grace_us() + kTimeFactor * repeat.max_time_us + kCheckedJoinUs * checked_joins +
          kVariantUs * executions;
 }
 

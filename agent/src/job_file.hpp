@@ -1,6 +1,7 @@
 // The job file: programs and jobs, one JSON object a line.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <unordered_map>
 #include <vector>

@@ -1,5 +1,7 @@
 #include "job_runner.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "measure.hpp"
 #include "verify.hpp"
 

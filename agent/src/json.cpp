@@ -1,5 +1,7 @@
 #include "json.hpp"
 
+#include <nlohmann/json.hpp>
+
 namespace splitfleet {
 
 Json parse_json(const std::string& text) {

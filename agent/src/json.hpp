@@ -1,7 +1,8 @@
 // JSON with keys in the order in which they were written, so that lines read as the format documents them.
+// Only declared here: the library's full header doubles the time a file takes to compile.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace splitfleet {

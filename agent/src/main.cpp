@@ -1,6 +1,7 @@
 // splitfleet-agent: measures operators and their halves on this device.
 #include <cstdio>
 #include <exception>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "affinity.hpp"

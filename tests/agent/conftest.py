@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from splitfleet.infra.pocl import pocl_environment
+from splitfleet.pipeline.agent_build import build_agent
+
+from .driver import Agent
+
+# Beside the other things that are built, so that a second run of the tests need not build again.
+BUILDS = Path(__file__).parents[2] / "build" / "agents"
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    return build_agent(build_root=BUILDS)
+
+
+@pytest.fixture(scope="session")
+def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pocl")
+
+
+@pytest.fixture
+def agent(program: Path, kernel_cache: Path, tmp_path: Path) -> Agent:
+    """On PoCL, whose worker is CPU 0; CPU halves take CPU 1."""
+    return Agent(program, tmp_path, pocl_environment(kernel_cache))
+
+
+@pytest.fixture
+def agent_without_opencl(program: Path, tmp_path: Path) -> Agent:
+    return Agent(program, tmp_path, {"SPLITFLEET_OPENCL": str(tmp_path / "libOpenCL.so")})

@@ -1,0 +1,82 @@
+"""Drives the real agent: writes a job file, runs the program, reads the results."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Line = dict[str, Any]
+
+TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An agent's program and the device that it finds. Each test has a folder of its own."""
+
+    program: Path
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def with_environment(self, **more: str) -> Agent:
+        return Agent(self.program, self.folder, {**self.environment, **more})
+
+    def call(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [self.program, *arguments]
+        return subprocess.run(
+            command, env=self._environment(), capture_output=True, text=True, check=False, timeout=TIMEOUT_S, **options
+        )
+
+    def info(self) -> Line:
+        done = self.call("info")
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    @property
+    def jobs(self) -> Path:
+        return self.folder / "jobs.jsonl"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results.jsonl"
+
+    def write(self, lines: Iterable[Line | str | bytes]) -> None:
+        self.jobs.write_bytes(b"".join(_encoded(line) + b"\n" for line in lines))
+
+    def again(self, expected_exit: int = 0) -> list[Line]:
+        """Runs the job file that lies there; all lines of the result file."""
+        done = self.call("run", self.jobs, self.results)
+        assert done.returncode == expected_exit, f"exit {done.returncode}: {done.stderr}"
+        return self.read()
+
+    def run(self, lines: Iterable[Line | str | bytes], expected_exit: int = 0) -> dict[str, Line]:
+        """The results by job id, in the order of the file."""
+        self.write(lines)
+        return {line["id"]: line for line in self.again(expected_exit) if line["type"] == "result"}
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        """The job file that lies there, being executed."""
+        with subprocess.Popen([self.program, "run", self.jobs, self.results], env=self._environment()) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def read(self) -> list[Line]:
+        return [json.loads(line) for line in self.results.read_text().splitlines()]
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "HOME": str(self.folder), **self.environment}
+
+
+def _encoded(line: Line | str | bytes) -> bytes:
+    if isinstance(line, bytes):
+        return line
+    return (line if isinstance(line, str) else json.dumps(line)).encode()
