@@ -233,7 +233,8 @@ class PhoneWorker(threading.Thread):
         return readings
 
     def _prompted(self) -> None:
-        self._set(PhoneState.UNAUTHORIZED, "it asks on its screen whether to allow USB debugging: confirm it there")
+        # Not settled yet: the person may confirm in a moment.
+        self._set(PhoneState.CONNECTING, "it asks on its screen whether to allow USB debugging: confirm it there")
 
     def _leave(self, state: PhoneState, reason: str) -> None:
         self._set(state, reason)

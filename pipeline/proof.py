@@ -7,7 +7,7 @@ interleaved, and only these times are reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -21,7 +21,7 @@ from .campaign import Publish, Repeat
 from .jobs import Job, JobFactory
 from .profile import DeviceProfile
 
-Traces = Mapping[str, Mapping[str, Any]]
+Traces = Mapping[str, Mapping[Hashable, Any]]
 """Accepted traces by job id, a row of the trace table each."""
 
 

@@ -119,7 +119,7 @@ def _run(fleet: Fleet, jobs: Mapping[str, list[Any]]) -> None:
 def _validation_traces(folder: Path) -> Traces:
     traces = read_traces(folder)
     rows = traces[traces["purpose"] == "validate"]
-    return {str(row["job_id"]): row for row in rows.to_dict("records")}
+    return {str(row["job_id"]): dict(row) for row in rows.to_dict("records")}
 
 
 def _table(plan: _ClassPlan, results: Mapping[Operator, Any]) -> SplitTable:

@@ -20,18 +20,19 @@ _READY_TIMEOUT_S = 30.0
 
 def main() -> None:
     """Starts the phones, then runs campaign, training and publishing, and says where everything lies."""
-    started = time.monotonic()
     with ExitStack() as stack:
         addresses = [stack.enter_context(_virtual_phone(name)) for name in PHONES]
         phones = [word for address in addresses for word in ("--phone", address)]
+        typer.echo("the first time, the agent is compiled for each phone's instruction set; that takes minutes")
         _splitfleet("devices", *phones)
-        _splitfleet("campaign", "run", str(CAMPAIGN), "--folder", str(FOLDER), *phones)
+        started = time.monotonic()
+        _splitfleet("campaign", "run", str(CAMPAIGN), "--out", str(FOLDER), *phones)
         _splitfleet("train", str(FOLDER))
         _splitfleet("publish", str(FOLDER), *phones)
     _splitfleet("report", str(FOLDER))
     _splitfleet("package", "list")
     packages = sorted((FOLDER / "packages").glob("*.zip"))
-    typer.echo(f"\ndone in {(time.monotonic() - started) / 60:.1f} minutes")
+    typer.echo(f"\nthe main job took {(time.monotonic() - started) / 60:.1f} minutes")
     typer.echo("predictor packages: " + " ".join(map(str, packages)))
     typer.echo(f"browse the models:  {_command()} ui")
 

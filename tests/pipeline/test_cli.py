@@ -1,0 +1,168 @@
+"""The command line: what it says of wrong input, and what it does not import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from splitfleet.pipeline.cli import main
+
+from ..conftest import StartPhone
+from ..infra.phones import PHONE
+from .campaigns import BODY
+
+VERBS = [
+    ["devices"],
+    ["campaign", "run"],
+    ["campaign", "status"],
+    ["train"],
+    ["publish"],
+    ["report"],
+    ["predict"],
+    ["package", "list"],
+    ["package", "download"],
+    ["package", "verify"],
+    ["ui"],
+]
+HEAVY = ["lightgbm", "matplotlib", "mlflow", "pyopencl", "ray"]
+
+
+class Splitfleet:
+    """Calls the console script's entry point in this process."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
+        self._patch = patch
+        self._capture = capture
+
+    def __call__(self, *words: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        self._patch.setattr(sys, "argv", ["splitfleet", *words])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = self._capture.readouterr()
+        return code, out, err
+
+
+@pytest.fixture
+def splitfleet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, one_agent: None
+) -> Splitfleet:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    return Splitfleet(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_help_shows_an_example(splitfleet: Splitfleet, verb: list[str]) -> None:
+    code, out, _ = splitfleet(*verb, "--help")
+    assert code == 0
+    assert f"Example: splitfleet {' '.join(verb)}" in out
+
+
+def test_help_imports_no_heavy_module() -> None:
+    program = f"""
+import sys
+from splitfleet.pipeline.cli import main
+for verb in {[[], *VERBS]!r}:
+    sys.argv = ["splitfleet", *verb, "--help"]
+    try:
+        main()
+    except SystemExit:
+        pass
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("[measure]", "[measure]\nsample = 3"), "measure.sample: unknown key; did you mean 'samples'?"),
+        (("rows = 8", "rows = -8"), "rows: Input should be greater than 0, not -8"),
+        (("out = 96", "out = 96\ncut = [6]"), "cut 6 must be a multiple of 4 between 0 and 96"),
+        (("[measure]", "[measure"), "not valid TOML"),
+    ],
+)
+def test_a_bad_campaign_file_names_file_and_line(
+    splitfleet: Splitfleet, tmp_path: Path, change: tuple[str, str], words: str
+) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text('name = "bad"\n' + BODY.replace("SAMPLES", "3").replace(*change, 1), "utf-8")
+    code, _, err = splitfleet("campaign", "run", str(file))
+    assert code == 2
+    assert words in err
+    assert f"{file}:" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["campaign", "run", "absent.toml"], "absent.toml: cannot be read"),
+        (["campaign", "status", "nowhere"], "nowhere"),
+        (["train", "nowhere"], "nowhere"),
+        (["publish", "nowhere"], "nowhere"),
+        (["report", "nowhere"], "nowhere"),
+        (["predict", "no-such-phone", "--op", "linear:rows=1,in=2,out=3"], "unknown device class 'no-such-phone'"),
+        (["predict", "no-such-phone", "--op", "matmul:rows=1"], "unknown type 'matmul'"),
+        (["package", "download", "no-such-phone"], "unknown device class 'no-such-phone'"),
+        (["package", "verify", "absent.zip"], "absent.zip"),
+        (["devices", "--phone", "nonsense"], "'nonsense' is no address"),
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_code_2(splitfleet: Splitfleet, words: list[str], message: str) -> None:
+    code, _, err = splitfleet(*words)
+    assert code == 2
+    assert message in err
+    assert err.count("error:") == 1
+
+
+def test_a_store_that_does_not_answer_is_named(splitfleet: Splitfleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    code, _, err = splitfleet("package", "list")
+    assert code == 2
+    assert "http://127.0.0.1:9" in err
+
+
+def test_an_empty_registry_is_an_empty_list(splitfleet: Splitfleet) -> None:
+    code, out, _ = splitfleet("package", "list", "--json")
+    assert (code, json.loads(out)) == (0, [])
+
+
+def test_devices_shows_a_phone_and_its_class(splitfleet: Splitfleet, start_phone: StartPhone) -> None:
+    phone = start_phone()
+    code, out, err = splitfleet("devices", "--phone", phone.address, "--json")
+    assert code == 0, err
+    (device,) = json.loads(out)
+    assert device["state"] == "ready"
+    assert device["device_class"].startswith("test-phone-")
+
+
+@pytest.mark.parametrize(
+    ("description", "state", "reason"),
+    [
+        (PHONE.replace("always", "never"), "unauthorized", "USB debugging"),
+        (PHONE + "[gpu]\nopencl = false\n", "no-opencl", "has no usable OpenCL"),
+        (PHONE + "[storage]\nfree_bytes = 1000\n", "quarantined", "disk full"),
+    ],
+)
+def test_a_phone_that_cannot_work_says_why(
+    splitfleet: Splitfleet, start_phone: StartPhone, description: str, state: str, reason: str
+) -> None:
+    phone = start_phone(description)
+    code, out, err = splitfleet("devices", "--phone", phone.address, "--json")
+    assert code == 2
+    (device,) = json.loads(out)
+    assert device["state"] == state
+    assert reason in device["reason"]
+    assert phone.address in device["reason"]
+    assert "no phone can be used" in err
