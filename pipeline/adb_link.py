@@ -15,6 +15,7 @@ from adb_shell.auth.sign_cryptography import CryptographySigner
 from adb_shell.exceptions import TcpTimeoutException
 from adb_shell.transport.tcp_transport import TcpTransport
 from filelock import FileLock
+
 from splitfleet.kernels.errors import UserError
 
 

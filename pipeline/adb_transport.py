@@ -26,6 +26,7 @@ from adb_shell.exceptions import (
     UsbReadFailedError,
     UsbWriteFailedError,
 )
+
 from splitfleet.kernels.errors import DeviceError
 
 from .adb_link import WholeWriteTcp, host_key, usb_link
@@ -50,7 +51,7 @@ _BROKEN = (
     UsbWriteFailedError,
     OSError,
 )
-_EXIT_CODE = re.compile(r"\n?splitfleet-exit=(\d+)\r?\n?\Z")
+_EXIT_CODE = re.compile(r"splitfleet-exit=(\d+)\r?\n?\Z")
 
 
 class AdbTransport:
@@ -79,9 +80,10 @@ class AdbTransport:
         self._device: AdbDevice | None = None
 
     def run(self, command: str, timeout_s: float) -> CommandResult:
-        # The old shell service, which every phone has, tells no exit code: the shell itself must.
+        # The old shell service, which every phone has, tells no exit code: the shell itself must, and it must
+        # outlive a command that ends with exit.
         with self._connection(timeout_s) as device:
-            text = device.shell(f"{command}\necho splitfleet-exit=$?", **_limits(timeout_s))
+            text = device.shell(f"({command}\n)\necho splitfleet-exit=$?", **_limits(timeout_s))
         match = _EXIT_CODE.search(text)
         if match is None:
             self.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.operators import CUT_MULTIPLE, Conv2d, Linear, Operator
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+
 from splitfleet.kernels.errors import UserError
 
 from .campaign import Campaign, Phones, load_campaign

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.programs import Program
 

@@ -15,13 +15,13 @@ from .toml_lines import TomlLines
 
 def explain(error: ValidationError, path: Path, lines: TomlLines, model: type[BaseModel], root: KeyPath = ()) -> str:
     """One line an error, `FILE:LINE: KEY: what is wrong; what to do`. `root` is where the model's table stands."""
-    messages: dict[int, str] = {}
+    messages: dict[tuple[int, str], str] = {}
     for details in error.errors():
         keys = _keys(details["loc"], model)
         line = lines.line_of((*root, *keys))
         name = ".".join(str(key) for key in keys if not isinstance(key, int))
-        messages.setdefault(line, f"{path}:{line}: {name}: {_what(details, model, keys)}")
-    return "\n".join(messages[line] for line in sorted(messages))
+        messages.setdefault((line, name), f"{path}:{line}: {name}: {_what(details, model, keys)}")
+    return "\n".join(messages[key] for key in sorted(messages))
 
 
 def _keys(loc: tuple[str | int, ...], model: type[BaseModel]) -> KeyPath:

@@ -1,0 +1,44 @@
+"""Small campaign files for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+BODY = """
+[measure]
+samples = { linear = SAMPLES, conv2d = SAMPLES }
+joins = ["event_wait"]
+checked_joins = 10
+[measure.repeat]
+warmup = 1
+min_count = 1
+min_time_us = 0
+max_count = 3
+max_time_us = 20000
+
+[[layers]]
+name = "fc"
+type = "linear"
+rows = 8
+in = 64
+out = 96
+
+[[layers]]
+name = "conv"
+type = "conv2d"
+height = 8
+width = 8
+in = 8
+out = 32
+kernel = 3
+padding = 1
+"""
+
+
+def write_campaign(folder: Path, *addresses: str, samples: int = 3, name: str = "tiny") -> Path:
+    """A campaign of some small layers on the phones at these addresses."""
+    listed = ", ".join(f'"{address}"' for address in addresses)
+    head = f'name = "{name}"\nseed = 5\n[phones]\ntcp = [{listed}]\n'
+    path = folder / f"{name}.toml"
+    path.write_text(head + BODY.replace("SAMPLES", str(samples)), "utf-8")
+    return path

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.operators import Conv2d, Linear
+from splitfleet.pipeline.campaign import load_campaign
+from splitfleet.pipeline.toml_lines import TomlLines
+
+from .campaigns import write_campaign
+
+HEAD = 'name = "t"\n[[layers]]\n'
+LINEAR = 'name = "fc"\ntype = "linear"\nrows = 4\nin = 8\nout = 64\n'
+
+
+def load(tmp_path: Path, text: str) -> object:
+    path = tmp_path / "c.toml"
+    path.write_text(text, "utf-8")
+    return load_campaign(path)
+
+
+def message(tmp_path: Path, text: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, text)
+    return str(caught.value).replace(str(tmp_path / "c.toml"), "FILE")
+
+
+def test_layers_become_operators(tmp_path: Path) -> None:
+    campaign = load_campaign(write_campaign(tmp_path))
+    assert [layer.operator for layer in campaign.layers] == [Linear(8, 64, 96), Conv2d(8, 8, 8, 32, 3, 3, 1, 1, 1)]
+
+
+def test_included_layers_know_their_network(tmp_path: Path) -> None:
+    (tmp_path / "net.toml").write_text("[[layers]]\n" + LINEAR)
+    path = tmp_path / "c.toml"
+    path.write_text(HEAD + 'include = "net.toml"\n')
+    campaign = load_campaign(path)
+    assert [layer.network for layer in campaign.layers] == ["net"]
+    assert set(campaign.sources) == {"c.toml", "net.toml"}
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "vit_b16"])
+def test_examples_can_be_included(name: str, tmp_path: Path) -> None:
+    source = Path(__file__).parents[2] / "examples" / f"{name}.toml"
+    (tmp_path / source.name).write_text(source.read_text("utf-8"), "utf-8")
+    path = tmp_path / "c.toml"
+    path.write_text(HEAD + f'include = "{source.name}"\n')
+    assert len(load_campaign(path).layers) > 3
+
+
+def test_only_what_is_measured_makes_the_id(tmp_path: Path) -> None:
+    first, moved = write_campaign(tmp_path, "127.0.0.1:6000"), write_campaign(tmp_path, "127.0.0.1:6001")
+    assert load_campaign(first).id == load_campaign(moved).id
+    assert load_campaign(moved).id != load_campaign(write_campaign(tmp_path, samples=4)).id
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('naem = "t"\n', "FILE:1: naem: unknown key; did you mean 'name'?"),
+        ('name = "t"\n[measure.repeat]\nmin_cout = 3\n', "FILE:3: measure.repeat.min_cout: unknown key; did you mean"),
+        (HEAD + LINEAR.replace("rows = 4", "rows = -4"), "FILE:5: rows: Input should be greater than 0, not -4"),
+        (HEAD + LINEAR.replace("in = 8\n", ""), "FILE:2: in: is missing; add it"),
+        (HEAD + LINEAR + "cut = [8, 6]\n", "FILE:8: layer 'fc': cut 6 must be a multiple of 4 between 0 and 64"),
+        (HEAD + LINEAR + "cut = [64]\n", "FILE:8: layer 'fc': cut 64 must be"),
+        (HEAD + LINEAR.replace("linear", "lstm"), "FILE:4: a layer needs type ="),
+        (HEAD + 'include = "../x.toml"\n', "FILE:3: ../x.toml lies outside the campaign file's folder"),
+        (HEAD + 'include = "x.toml"\n', "FILE:3: there is no file"),
+        ('name = "t"\n', "FILE:1: no layers"),
+        ('name = "t"\n[phones]\ntcp = ["phone"]\n' + HEAD[11:], "FILE:3: phones.tcp: 'phone' is no address"),
+        ('name = "t"\nseed = \n', "FILE:2: not valid TOML"),
+        ('name = "t"\nseed = "x"\n', "FILE:2: seed: Input should be a valid integer"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(text: str, expected: str, tmp_path: Path) -> None:
+    assert expected in message(tmp_path, text)
+
+
+def test_a_link_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (tmp_path / "secret.toml").write_text("[[layers]]\n" + LINEAR)
+    (inside / "link.toml").symlink_to(tmp_path / "secret.toml")
+    path = inside / "c.toml"
+    path.write_text(HEAD + 'include = "link.toml"\n')
+    with pytest.raises(UserError, match="lies outside"):
+        load_campaign(path)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return
+    assert TomlLines(text).line_of(("layers", 0, "rows")) >= 1
+
+
+@given(st.lists(st.integers(0, 3), max_size=6))
+def test_lines_of_arrays_of_tables(blank_lines: list[int]) -> None:
+    text, expected = "", []
+    for blanks in blank_lines:
+        text += "\n" * blanks + "[[layers]]\n"
+        expected.append(text.count("\n") + 1)
+        text += "rows = 1\n"
+    lines = TomlLines(text)
+    assert [lines.line_of(("layers", i, "rows")) for i in range(len(blank_lines))] == expected

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.programs import program_for
+from splitfleet.pipeline.jobs import Job, job_file
+from splitfleet.pipeline.ledger import Ledger
+
+JOBS = [Job(f"j{i}", {"kind": "cpu", "operator": None}, ()) for i in range(3)]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    ledger = Ledger(tmp_path)
+    ledger.plan(JOBS, "class", "measure")
+    ledger.label_phone("SERIAL", "virtual-a", "class", "127.0.0.1:6010", "Virtual A")
+    return ledger
+
+
+def result(job: str, status: str = "ok") -> dict[str, object]:
+    return {"type": "result", "id": job, "status": status}
+
+
+def test_a_result_is_taken_once(ledger: Ledger) -> None:
+    ledger.lease("b1", ["j0", "j1"], "virtual-a-1", "measure")
+    assert ledger.record("b1", result("j0"), accept=True)
+    assert not ledger.record("b1", result("j0"), accept=True)
+    assert not ledger.record("b1", result("j2"), accept=True), "was not leased"
+    assert ledger.settled("measure") == {"j0": "ok"}
+    assert [batch.jobs for batch in ledger.open_batches("measure")] == [("j1",)]
+
+
+def test_a_failed_attempt_is_no_trace(ledger: Ledger) -> None:
+    for number in (1, 2):
+        ledger.lease(f"b{number}", ["j0"], "virtual-a-1", "measure")
+        ledger.record(f"b{number}", result("j0", "noisy"), accept=number == 2)
+    assert ledger.failures("measure") == {"j0": 1}
+    [trace] = list(ledger.accepted())
+    assert (trace["job"], trace["attempt"]) == ("j0", 2)
+    [counts] = ledger.counts()
+    assert (counts["jobs"], counts["done"], counts["rejected"]) == (3, 0, 1)
+
+
+def test_the_first_phone_to_answer_has_the_trace(ledger: Ledger) -> None:
+    ledger.label_phone("OTHER", "virtual-a", "class", "127.0.0.1:6011", "Virtual A")
+    ledger.lease("b1", ["j0"], "virtual-a-1", "measure")
+    ledger.lease("b2", ["j0"], "virtual-a-2", "measure")
+    ledger.record("b2", result("j0"), accept=True)
+    ledger.record("b1", result("j0"), accept=True)
+    assert [trace["phone"] for trace in ledger.accepted()] == ["virtual-a-2"]
+    assert ledger.failures("measure") == {}
+
+
+def test_a_released_batch_leaves_nothing(ledger: Ledger) -> None:
+    ledger.lease("b1", ["j0", "j1"], "virtual-a-1", "measure")
+    ledger.record("b1", result("j0"), accept=True)
+    ledger.release("b1")
+    assert ledger.open_batches("measure") == []
+    assert ledger.settled("measure") == {"j0": "ok"}
+
+
+def test_what_was_done_in_a_broken_transaction_is_undone(ledger: Ledger) -> None:
+    ledger.lease("b1", ["j0"], "virtual-a-1", "measure")
+    with pytest.raises(RuntimeError), ledger.transaction():
+        ledger.record("b1", result("j0"), accept=True)
+        raise RuntimeError
+    assert ledger.settled("measure") == {}
+
+
+def test_it_is_all_there_when_opened_again(ledger: Ledger, tmp_path: Path) -> None:
+    program = program_for("join_probe")
+    ledger.plan([Job("sync", {"kind": "sync"}, (program,))], "class", "measure")
+    ledger.lease("b1", ["j0", "sync"], "virtual-a-1", "measure")
+    ledger.set_offset("b1", 123)
+    owner = ledger.owner
+    ledger.close()
+    with Ledger(tmp_path) as again:
+        assert again.owner == owner
+        assert again.next_batch == 2
+        [batch] = again.open_batches("measure")
+        assert (batch.id, batch.phone, batch.offset, batch.jobs) == ("b1", "virtual-a-1", 123, ("j0", "sync"))
+        job = again.job("sync", "measure")
+        assert program.source.splitlines()[0] in job_file([job])
+        assert again.label_phone("SERIAL", "virtual-a", "class", "elsewhere", "Virtual A") == "virtual-a-1"
+
+
+def test_a_second_owner_is_told_who_is_first(ledger: Ledger, tmp_path: Path) -> None:
+    program = (
+        f"from pathlib import Path; from splitfleet.pipeline.ledger import Ledger; Ledger(Path({str(tmp_path)!r}))"
+    )
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert other.returncode != 0
+    assert "is being worked on by process" in other.stderr
+    with Ledger(tmp_path, read_only=True) as reader:
+        assert reader.counts()[0]["jobs"] == 3
+
+
+def test_another_schema_is_refused(ledger: Ledger, tmp_path: Path) -> None:
+    import sqlite3
+
+    ledger.close()
+    database = sqlite3.connect(tmp_path / "ledger.sqlite")
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(UserError, match="schema 99; this version reads 1"):
+        Ledger(tmp_path)
+
+
+def test_looking_at_no_campaign(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no campaign here"):
+        Ledger(tmp_path / "nothing", read_only=True)

@@ -1,0 +1,240 @@
+"""One phone and one worker, without Ray: the real agent on a virtual phone."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from splitfleet.kernels.errors import DeviceError
+from splitfleet.kernels.operators import Linear
+from splitfleet.pipeline.adb_transport import AdbTransport
+from splitfleet.pipeline.campaign import Repeat
+from splitfleet.pipeline.jobs import Job, JobFactory, job_file
+from splitfleet.pipeline.local_device import local_transport
+from splitfleet.pipeline.messages import (
+    BatchStopped,
+    FollowBatch,
+    PhoneArrived,
+    PhoneLeft,
+    PhoneMessage,
+    RemoveBatch,
+    ResultsRead,
+    StartBatch,
+    StatusChanged,
+)
+from splitfleet.pipeline.phone import NoOpenCL, Phone, identify_android, identify_host, prepare
+from splitfleet.pipeline.phone_state import PhoneState
+from splitfleet.pipeline.phone_worker import Pace, PhonePlace, PhoneWorker
+from splitfleet.pipeline.transport import Deadlines
+
+from ..infra.phones import PHONE, RunningPhone, wait_until
+
+StartPhone = Callable[..., RunningPhone]
+QUICK = Repeat(warmup=1, min_count=1, min_time_us=0, max_count=2, max_time_us=20_000)
+SLOW = Repeat(warmup=1, min_count=1, min_time_us=400_000, max_count=10_000, max_time_us=800_000)
+PACE = Pace(poll_s=0.1, retry_s=0.2, idle_s=0.5, blocked_s=0.5, stall_s=30.0)
+
+
+def jobs_for(phone_or_profile: Phone | PhoneArrived, count: int, repeat: Repeat = QUICK) -> list[Job]:
+    make = JobFactory(phone_or_profile.profile, repeat)
+    rows, inputs = (256, 512) if repeat is SLOW else (4, 32)
+    return [make.cpu(Linear(rows, inputs, 4 * (i + 1)), 1) for i in range(count)]
+
+
+Message = TypeVar("Message", bound=PhoneMessage)
+
+
+class Watched:
+    """A worker with its messages at hand."""
+
+    def __init__(self, address: str, owner: str = "mine") -> None:
+        def connect(on_prompt: Callable[[], None]) -> AdbTransport:
+            return AdbTransport(address, deadlines=Deadlines(connect_s=3.0, authorize_s=1.0), on_prompt=on_prompt)
+
+        self.messages: queue.Queue[PhoneMessage] = queue.Queue()
+        self.worker = PhoneWorker(PhonePlace(address, connect, identify_android), owner, self.messages.put, PACE)
+        self.lines: list[dict[str, Any]] = []
+        self.offset = 0
+        self.worker.start()
+
+    def wait_for(self, kind: type[Message], where: Callable[[Message], bool] = lambda _: True) -> Message:
+        """The next message of a kind; result lines on the way are kept. Fails after half a minute of silence."""
+        while True:
+            message = self.messages.get(timeout=30)
+            if isinstance(message, ResultsRead):
+                self.lines += message.lines
+                self.offset = message.offset
+            if isinstance(message, kind) and where(message):
+                return message
+
+    def wait_for_state(self, state: PhoneState) -> str:
+        return self.wait_for(StatusChanged, lambda message: message.status.state is state).status.reason
+
+    def results(self) -> list[str]:
+        return [line["id"] for line in self.lines if line["type"] == "result"]
+
+    def end(self) -> None:
+        self.worker.stop()
+        self.worker.join(timeout=20)
+        assert not self.worker.is_alive()
+
+
+@pytest.fixture
+def watch(one_agent: None) -> Iterator[Callable[..., Watched]]:
+    started: list[Watched] = []
+
+    def start(phone: RunningPhone, owner: str = "mine") -> Watched:
+        started.append(Watched(phone.address, owner))
+        return started[-1]
+
+    yield start
+    for watched in started:
+        watched.end()
+
+
+def agent_pid(phone: RunningPhone, batch: str) -> int:
+    return int((phone.root / "data/local/tmp/splitfleet/batches" / batch / "pid").read_text())
+
+
+def batches(phone: RunningPhone) -> list[str]:
+    return sorted(path.name for path in (phone.root / "data/local/tmp/splitfleet/batches").iterdir())
+
+
+def test_a_profile_carries_no_serial(one_agent: None, start_phone: StartPhone) -> None:
+    phone = start_phone()
+    transport = AdbTransport(phone.address)
+    ready = prepare(transport, identify_android(transport))
+    transport.close()
+    assert ready.identity.serial == "test-phone"
+    assert "test-phone" not in json.dumps(ready.profile.to_json()).replace(ready.profile.device_class, "")
+    assert ready.profile.core_mask == 0b10
+    assert ready.profile.device.name
+
+
+def test_the_agent_is_pushed_only_when_it_differs(one_agent: None, start_phone: StartPhone) -> None:
+    phone = start_phone()
+    transport = AdbTransport(phone.address)
+    identity = identify_android(transport)
+    agent = prepare(transport, identity).agent
+    on_disk = phone.root / agent.lstrip("/")
+    before = on_disk.stat().st_ino
+    prepare(transport, identity)
+    assert on_disk.stat().st_ino == before
+    on_disk.write_bytes(b"damaged")
+    prepare(transport, identity)
+    assert on_disk.stat().st_size > 10_000
+    transport.close()
+
+
+def test_a_batch_is_measured_and_removed(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
+    phone = start_phone()
+    watched = watch(phone)
+    arrived = watched.wait_for(PhoneArrived)
+    jobs = jobs_for(arrived, 3)
+    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs)))
+    stopped = watched.wait_for(BatchStopped)
+    assert stopped.error == ""
+    assert stopped.after.hottest_c is not None
+    assert watched.results() == [job.id for job in jobs]
+    assert watched.lines[0]["type"] == "agent"
+    watched.worker.command(arrived.session, RemoveBatch("mine-1"))
+    assert wait_until(lambda: batches(phone) == [], 10)
+
+
+def test_a_killed_agent_is_started_again(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
+    phone = start_phone()
+    watched = watch(phone)
+    arrived = watched.wait_for(PhoneArrived)
+    jobs = jobs_for(arrived, 4, SLOW)
+    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs)))
+    watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
+    os.kill(agent_pid(phone, "mine-1"), signal.SIGKILL)
+    assert watched.wait_for(BatchStopped).error == ""
+    assert watched.results() == [job.id for job in jobs], "each once, in order"
+
+
+def test_a_vanished_phone_goes_on_and_is_read_on(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
+    phone = start_phone()
+    watched = watch(phone)
+    arrived = watched.wait_for(PhoneArrived)
+    jobs = jobs_for(arrived, 5, SLOW)
+    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs)))
+    watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
+    pid = agent_pid(phone, "mine-1")
+    phone.order("vanish", seconds=1.5)
+    watched.wait_for(PhoneLeft)
+    back = watched.wait_for(PhoneArrived)
+    assert back.batches == ("mine-1",)
+    assert agent_pid(phone, "mine-1") == pid
+    watched.worker.command(arrived.session, StartBatch("mine-9", "an order from before it left"))
+    watched.worker.command(back.session, FollowBatch("mine-1", watched.offset))
+    assert watched.wait_for(BatchStopped).batch == "mine-1"
+    assert watched.results() == [job.id for job in jobs]
+
+
+def test_another_campaigns_work_is_not_disturbed(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
+    phone = start_phone()
+    first = watch(phone, "first")
+    arrived = first.wait_for(PhoneArrived)
+    first.worker.command(arrived.session, StartBatch("first-1", job_file(jobs_for(arrived, 4, SLOW))))
+    first.wait_for(ResultsRead)
+    second = watch(phone, "second")
+    assert "another campaign measures on it (batch first-1)" in second.wait_for_state(PhoneState.LEASED)
+    assert first.wait_for(BatchStopped).error == ""
+    assert second.wait_for(PhoneArrived).batches == ()
+
+
+def test_an_agent_that_cannot_work_is_given_up(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
+    phone = start_phone()
+    watched = watch(phone)
+    arrived = watched.wait_for(PhoneArrived)
+    (phone.root / "data/local/tmp/splitfleet/batches/mine-1").mkdir()
+    watched.worker.command(arrived.session, FollowBatch("mine-1", 0))
+    stopped = watched.wait_for(BatchStopped)
+    assert "the agent ended 4 times without a new result" in stopped.error
+
+
+def test_a_hot_phone_cools_first(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
+    phone = start_phone()
+    phone.order("temperature", millidegrees=60_000)
+    watched = watch(phone)
+    watched.wait_for_state(PhoneState.COOLING)
+    phone.order("temperature", millidegrees=30_000)
+    watched.wait_for(PhoneArrived)
+
+
+def test_a_phone_without_opencl(one_agent: None, start_phone: StartPhone) -> None:
+    phone = start_phone(PHONE + "[gpu]\nopencl = false\n")
+    transport = AdbTransport(phone.address)
+    with pytest.raises(NoOpenCL, match="has no usable OpenCL"):
+        prepare(transport, identify_android(transport))
+    transport.close()
+
+
+def test_no_agent_for_this_abi(one_agent: None, start_phone: StartPhone) -> None:
+    phone = start_phone(PHONE + '[properties]\n"ro.product.cpu.abi" = "arm64-v8a"\n')
+    transport = AdbTransport(phone.address)
+    with pytest.raises(DeviceError, match="set SPLITFLEET_AGENT_ARM64_V8A to the binary"):
+        prepare(transport, identify_android(transport))
+    transport.close()
+
+
+def test_this_host_is_a_device_too(one_agent: None, tmp_path: Path) -> None:
+    transport = local_transport(tmp_path / "device")
+    ready = prepare(transport, identify_host())
+    batch = ready.batch("mine-1")
+    jobs = jobs_for(ready, 2) + [JobFactory(ready.profile, QUICK).gpu(Linear(4, 32, 64))]
+    batch.put(job_file(jobs))
+    batch.start()
+    assert wait_until(lambda: any(line["type"] == "end" for line in batch.read(0).lines), 30)
+    statuses = [line["status"] for line in batch.read(0).lines if line["type"] == "result"]
+    assert len(statuses) == 3
+    assert set(statuses) <= {"ok", "noisy"}
+    batch.remove()
