@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
 from splitfleet.kernels import Operator, describe_many
 from splitfleet.kernels.errors import UserError
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from splitfleet.kernels import Device, describe_many, lower_many, operator_from_json
 from splitfleet.kernels.errors import UserError
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
 from splitfleet.kernels import operator_from_json
 from splitfleet.kernels.errors import UserError
 

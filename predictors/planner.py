@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
 from splitfleet.kernels import CUT_MULTIPLE, Device, Operator, cuts, describe_channels, lower_channels
 
 from .models import GPU, DeviceModels

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+
 from splitfleet.kernels import (
     CUT_MULTIPLE,
     Device,

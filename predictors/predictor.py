@@ -12,6 +12,7 @@ import lightgbm
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
 from splitfleet.kernels.errors import UserError
 
 from .cost_model import CostModel

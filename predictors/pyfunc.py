@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+
 from splitfleet.kernels import parse_operator
 
 from .package import Package, open_package

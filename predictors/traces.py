@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from splitfleet.kernels.errors import HarnessError, UserError
 
 SCHEMA_VERSION = 1

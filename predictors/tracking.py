@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import pandas as pd
+
 from splitfleet.kernels import Device, operator_from_json
 from splitfleet.kernels.errors import UserError
 

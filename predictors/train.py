@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from splitfleet.kernels import operator_from_json
 from splitfleet.kernels.errors import UserError
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from splitfleet.predictors.package import build_package
 from splitfleet.predictors.planner import plan_layers
 from splitfleet.predictors.split_table import Measured, SplitTable

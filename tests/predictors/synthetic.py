@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from splitfleet.kernels import Conv2d, Device, Linear, Operator, describe_many, lower_many
 from splitfleet.predictors.traces import read_traces, write_traces
 

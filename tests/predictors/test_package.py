@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from splitfleet.kernels import Linear
 from splitfleet.kernels.errors import HarnessError, UserError
 from splitfleet.predictors.archive import canonical_json, pack

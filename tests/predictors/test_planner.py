@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+
 from splitfleet.kernels import Conv2d, Device, Linear, Operator, UserError, cuts, describe_many, lower_many
 from splitfleet.kernels.operators import slice_output
 from splitfleet.predictors.models import GPU, DeviceModels, JoinCosts

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+
 from splitfleet.predictors.plots import (
     channel_curves,
     error_by_kernel,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from splitfleet.kernels import Conv2d, Linear, Operator, UserError
 from splitfleet.predictors.split_table import (
     JOINS,

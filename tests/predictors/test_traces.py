@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from splitfleet.kernels.errors import HarnessError, UserError
 from splitfleet.predictors.traces import TRACE_SCHEMA, read_traces, write_traces
 

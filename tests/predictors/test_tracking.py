@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+
 from splitfleet.kernels import parse_operator
 from splitfleet.kernels.errors import UserError
 from splitfleet.predictors import tracking

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from splitfleet.kernels import describe_many, lower_many, operator_from_json
 from splitfleet.kernels.errors import UserError
 from splitfleet.predictors.cost_model import POOLED, fit_cost_model
