@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +105,6 @@ def traces(folder: Path, rows: list[dict[str, Any]] | None = None) -> pd.DataFra
     """The rows after a round through Parquet, as training gets them."""
     write_traces(trace_rows() if rows is None else rows, folder / "traces" / "phone=a" / "part.parquet")
     return read_traces(folder)
-
-
-@cache
-def no_svm_device() -> Device:
-    return replace(DEVICE, svm_polling=False)
 
 
 def trace_row(kind: str, job_id: str, **values: Any) -> dict[str, Any]:
