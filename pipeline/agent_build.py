@@ -23,6 +23,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from filelock import FileLock
+
 from splitfleet.kernels.errors import HarnessError, UserError
 
 _INSTALL = "install the fleet extra: pip install 'splitfleet[fleet]'"

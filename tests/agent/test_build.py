@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from splitfleet.kernels.errors import HarnessError, UserError
 from splitfleet.pipeline.agent_build import build_agent
 

@@ -148,7 +148,7 @@ def test_without_shared_virtual_memory_halves_are_mapped(agent: Agent, join: str
 
 
 def test_threads_share_a_joint_execution(agent: Agent) -> None:
-    """One of the threads has PoCL's own CPU, so there may be no undisturbed repetition; the result is verified before."""
+    """One thread has PoCL's own CPU, so there may be no undisturbed repetition; the result is verified before."""
     repeat = {**QUICK, "max_time_us": 100_000}
     job = coexec("job", 40, 32, 96, 64, threads=2, core_mask=3, repeat=repeat)
     assert agent.run([*PROGRAMS, job])["job"]["status"] in ("ok", "noisy")
