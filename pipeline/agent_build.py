@@ -113,9 +113,9 @@ def _zig_compiler(build_root: Path) -> _Compiler:
             "no C++ compiler is found to build the agent with: install one (Debian: g++), or the toolchain extra: "
             "pip install 'splitfleet[toolchain]'"
         )
-    # One optimisation level for everything, cmake's own checks among it: zig compiles its C++ library for each anew,
-    # which takes over a minute.
-    script = f'#!/bin/sh\nexec {shlex.quote(str(Path(spec.origin).parent / "zig"))} c++ -O3 "$@"\n'
+    # The same level and stripping for everything, cmake's own checks among it: zig compiles its C++ library anew for
+    # each combination, which takes over a minute.
+    script = f'#!/bin/sh\nexec {shlex.quote(str(Path(spec.origin).parent / "zig"))} c++ -O3 -s "$@"\n'
     wrapper = build_root / f"zig-{sha256(script.encode()).hexdigest()[:12]}" / "c++"
     wrapper.parent.mkdir(exist_ok=True)
     unfinished = wrapper.with_name(f"c++.{os.getpid()}")
