@@ -65,7 +65,7 @@ def search_jobs(decision: SplitDecision, publish: Publish, profile: DeviceProfil
     """Every cut at multiples of the search step, all-CPU and all-GPU among them; the threads are the planned ones."""
     operator, threads = decision.operator, decision.threads or decision.cpu_threads
     repetitions = publish.search_repetitions
-    repeat = Repeat(warmup=2, min_count=repetitions, max_count=repetitions, min_time_us=0, max_time_us=2_000_000)
+    repeat = Repeat(warmup=2, min_count=repetitions, max_count=repetitions, min_time_us=0, max_time_us=400_000)
     make = JobFactory(profile, repeat)
     inside = cuts(operator, publish.search_step) if operator.channels > publish.search_step else cuts(operator)
     ways = [Way(0, 0, join), Way(operator.channels, decision.cpu_threads, None)]

@@ -10,12 +10,11 @@ from typing import Any
 
 from rich.console import Console
 
-from splitfleet.kernels import Operator
 from splitfleet.kernels.errors import DeviceError
 from splitfleet.predictors.models import DeviceModels
 from splitfleet.predictors.package import build_package
-from splitfleet.predictors.planner import plan_operator
-from splitfleet.predictors.split_table import SplitDecision, SplitEntry, SplitTable
+from splitfleet.predictors.planner import plan_layers
+from splitfleet.predictors.split_table import SplitTable
 from splitfleet.predictors.traces import read_traces
 from splitfleet.predictors.tracking import register_package
 
@@ -45,11 +44,13 @@ class Published:
 class _ClassPlan:
     profile: DeviceProfile
     models: DeviceModels
-    decisions: dict[Operator, SplitDecision]
+    table: SplitTable
     proofs: list[LayerProof]
 
 
-def publish_campaign(folder: Path, *, phones: Phones | None = None, progress: Progress | None = None) -> list[Published]:
+def publish_campaign(
+    folder: Path, *, phones: Phones | None = None, progress: Progress | None = None
+) -> list[Published]:
     """Plans, proves and publishes every trained device class of which a phone is there.
 
     Writes packages/<device class>.zip and published/<device class>.json into the folder. Measurements made before are
@@ -77,7 +78,7 @@ def publish_campaign(folder: Path, *, phones: Phones | None = None, progress: Pr
     for name, plan in plans.items():
         models, noted = trained[name]
         results = {proof.decision.operator: measured(proof, traces) for proof in plan.proofs}
-        table = _table(plan, results)
+        table = plan.table.with_measured({operator: result for operator, result in results.items() if result})
         path = build_package(models, table, folder / "packages" / f"{name}.zip")
         figures = split_figures(table)
         numbers = {key: float(value) for key, value in figures.items() if isinstance(value, int | float)}
@@ -88,8 +89,8 @@ def publish_campaign(folder: Path, *, phones: Phones | None = None, progress: Pr
 
 
 def _plan(campaign: Campaign, profile: DeviceProfile, models: DeviceModels) -> _ClassPlan:
-    operators = dict.fromkeys(layer.operator for layer in campaign.layers)
-    decisions = {operator: plan_operator(operator, models, profile.device) for operator in operators}
+    table = plan_layers((layer.operator for layer in campaign.layers), models, profile.device)
+    decisions = {entry.decision.operator: entry.decision for entry in table.entries}
     chosen, searched = choose_layers(decisions.values(), campaign.publish, campaign.seed)
     join, _ = models.costs.gpu_wait()
     proofs = [
@@ -98,7 +99,7 @@ def _plan(campaign: Campaign, profile: DeviceProfile, models: DeviceModels) -> _
         else LayerProof(decisions[operator], {})
         for operator in chosen
     ]
-    return _ClassPlan(profile, models, decisions, proofs)
+    return _ClassPlan(profile, models, table, proofs)
 
 
 def _prove(fleet: Fleet, campaign: Campaign, plans: Mapping[str, _ClassPlan], folder: Path) -> Traces:
@@ -120,11 +121,6 @@ def _validation_traces(folder: Path) -> Traces:
     traces = read_traces(folder)
     rows = traces[traces["purpose"] == "validate"]
     return {str(row["job_id"]): dict(row) for row in rows.to_dict("records")}
-
-
-def _table(plan: _ClassPlan, results: Mapping[Operator, Any]) -> SplitTable:
-    entries = [SplitEntry(decision, results.get(operator)) for operator, decision in plan.decisions.items()]
-    return SplitTable.of(plan.models.device_class, plan.models.backend, entries)
 
 
 def _save(

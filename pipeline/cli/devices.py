@@ -28,15 +28,12 @@ def devices(
     phone: PhoneOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Show phones, their state with its reason, and their device class. A phone is ready when its agent has answered."""
+    """Show phones, their state with its reason, and their device class. Ready means that the agent has answered."""
     from splitfleet.pipeline.campaign import Phones, load_campaign, phones_at
     from splitfleet.pipeline.devices import find_devices
 
-    if phone:
-        phones = phones_at(phone)
-    else:
-        phones = load_campaign(campaign).phones if campaign else Phones(usb=True)
-    found = find_devices(phones)
+    named = load_campaign(campaign).phones if campaign else Phones(usb=True)
+    found = find_devices(phones_at(phone) if phone else named)
     if json:
         print_json([{**asdict(device), "state": device.state.value} for device in found])
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -85,17 +84,16 @@ def predict(
     package = open_package(path)
     prediction, decision = package.predict(operator), package.plan(operator)
     if json:
-        plan = {**asdict(decision), "operator": operator.to_json()}
-        print_json({"device_class": package.device_class, "prediction": prediction.to_json(), "plan": plan})
+        found = {"prediction": prediction.to_json(), "plan": decision.to_json()}
+        print_json({"device_class": package.device_class, **found})
         return
     expected = f"{decision.predicted_us:.0f} µs ({decision.low_us:.0f} to {decision.high_us:.0f})"
-    best = f"CPU {decision.cut} + GPU {operator.channels - decision.cut} channels, joined by {decision.join}"
     print_table(
         f"{operator.label} on {package.device_class}",
         ["processor ", "predicted"],
         [
             *([target, f"{time_us:.0f} µs"] for target, time_us in sorted(prediction.times_us.items())),
             ["all-GPU, as the host sees it", f"{prediction.gpu_us:.0f} µs"],
-            [f"best: {best if decision.processor == 'split' else 'all-' + decision.processor.upper()}", expected],
+            [f"best: {decision.summary}", expected],
         ],
     )
