@@ -95,10 +95,11 @@ def _unfinished(fleet: Fleet) -> dict[str, DeviceProfile]:
 
 def _check_unchanged(campaign: Campaign, file: Path, folder: Path) -> None:
     """Two campaigns must not be mixed in one folder; only [phones] may change from run to run."""
-    if not (folder / "ledger.sqlite").is_file():
-        return
-    with Ledger(folder, read_only=True) as ledger:
-        before = ledger.get("campaign_id")
+    try:
+        with Ledger(folder, read_only=True) as ledger:
+            before = ledger.get("campaign_id")
+    except UserError:
+        return  # nothing was begun here, or only just
     if before is not None and before != campaign.id:
         raise UserError(
             f"{file} is not the campaign that {folder} was begun with (its copy is {folder / CAMPAIGN_FILE}): only "

@@ -69,10 +69,8 @@ class Ledger:
         `read_only` is for looking on, also while another process works: it needs no ownership, but an existing ledger.
         """
         if read_only:
-            if not (folder / "ledger.sqlite").is_file():
-                raise UserError(f"{folder}: no campaign here; begin one: splitfleet campaign run FILE --out {folder}")
             self._lock = None
-            self._db = sqlite3.connect(f"{(folder / 'ledger.sqlite').absolute().as_uri()}?mode=ro", uri=True)
+            self._db = _look_at(folder)
             return
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _own(folder)
@@ -293,6 +291,19 @@ class Ledger:
         )
         names = ("device_class", "purpose", "jobs", "done", "rejected")
         return [dict(zip(names, (*row[:3], row[3] or 0, row[4] or 0), strict=True)) for row in rows]
+
+
+def _look_at(folder: Path) -> sqlite3.Connection:
+    """A read-only connection to a ledger that exists."""
+    path = folder / "ledger.sqlite"
+    if path.is_file():
+        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        if database.execute("PRAGMA user_version").fetchone()[0] == LEDGER_SCHEMA:
+            return database
+        database.close()
+    raise UserError(
+        f"{folder}: no campaign of this version here; begin one: splitfleet campaign run FILE --out {folder}"
+    )
 
 
 def _own(folder: Path) -> FileLock:

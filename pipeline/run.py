@@ -33,6 +33,7 @@ from .scheduler import (
     WaitingJob,
 )
 
+_EXTRA_TIME_US = 200_000  # a first guess of what building, warming up and verifying add to a job
 _LEAST_RATE_S = 5.0  # a rate over less would be a guess
 
 JobPlanner = Callable[[DeviceProfile], Sequence[Job]]
@@ -71,7 +72,7 @@ class Run:
         self._began_s = time.monotonic()
         self._measured: Counter[str] = Counter()
         self._troubles: dict[str, str] = {}
-        self._last_news_s: dict[str, float] = {}
+        self._started_s: dict[str, float] = {}
         opened = {batch.id: (batch.phone, batch.jobs) for batch in ledger.open_batches(purpose)}
         new = [job for name, listed in jobs.items() for job in self._enrol(name, listed)]
         self.scheduler = Scheduler(
@@ -125,7 +126,7 @@ class Run:
         self._classes[device_class] = listed
         self._jobs.update(jobs_by_id)
         return [
-            WaitingJob(job.id, device_class, job.kind, job.max_time_us)
+            WaitingJob(job.id, device_class, job.kind, job.max_time_us + _EXTRA_TIME_US)
             for job in jobs_by_id.values()
             if job.id not in self._statuses
         ]
@@ -140,25 +141,18 @@ class Run:
     def _take_results(self, message: ResultsRead) -> None:
         later: list[Instruction] = []
         results = [line for line in message.lines if line.get("type") == "result"]
-        each_us = self._time_since_news(message.batch) * 1e6 / max(len(results), 1)
         with self._ledger.transaction():
             for line in message.lines:
                 if line.get("type") == "agent":
                     self._ledger.set_agent(message.batch, line)
             for line in results:
-                later += self._take_result(message.batch, line, each_us)
+                later += self._take_result(message.batch, line)
             self._ledger.set_offset(message.batch, message.offset)
         self._perform(later)
 
-    def _time_since_news(self, batch: str) -> float:
-        """Seconds since the batch was begun or last heard of. Longer than its jobs took where a phone has to wait."""
-        now = time.monotonic()
-        before, self._last_news_s[batch] = self._last_news_s.get(batch, now), now
-        return now - before
-
-    def _take_result(self, batch: str, line: dict[str, Any], took_us: float = 0.0) -> list[Instruction]:
+    def _take_result(self, batch: str, line: dict[str, Any]) -> list[Instruction]:
         """Stores a result as the scheduler says; returns what else is to be done."""
-        event = Result(batch, line["id"], line["status"], max(round(took_us), line.get("elapsed_us") or 0))
+        event = Result(batch, line["id"], line["status"], int(line.get("elapsed_us") or 0))
         instructions = self.scheduler.handle(event)
         for instruction in instructions:
             if isinstance(instruction, Record):
@@ -187,7 +181,8 @@ class Run:
                 later += self._take_result(message.batch, line)
             self._ledger.set_readings(message.batch, message.before, message.after)
         self._perform(later)
-        self._feed(Stopped(message.batch))
+        now_s = time.monotonic()
+        self._feed(Stopped(message.batch, now_s - self._started_s.get(message.batch, now_s)))
 
     def _feed(self, event: Event) -> None:
         self._perform(self.scheduler.handle(event))
@@ -198,7 +193,7 @@ class Run:
                 case Lease(phone=phone, batch=batch, jobs=jobs):
                     self._ledger.lease(batch, jobs, phone, self._purpose)
                     self._directory.present[phone].batches.add(batch)
-                    self._time_since_news(batch)
+                    self._started_s[batch] = time.monotonic()
                     self._command(phone, StartBatch(batch, job_file(self._jobs[job] for job in jobs)))
                 case Follow(phone=phone, batch=batch):
                     self._command(phone, FollowBatch(batch, self._ledger.offset(batch)))

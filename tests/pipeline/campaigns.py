@@ -6,7 +6,7 @@ from pathlib import Path
 
 BODY = """
 [measure]
-samples = { linear = SAMPLES, conv2d = SAMPLES }
+samples = { linear = SAMPLES, conv2d = 2 }
 joins = ["event_wait"]
 checked_joins = 10
 [measure.repeat]
@@ -36,7 +36,8 @@ padding = 1
 
 
 def write_campaign(folder: Path, *addresses: str, samples: int = 3, name: str = "tiny") -> Path:
-    """A campaign of some small layers on the phones at these addresses."""
+    """A campaign of some small layers on the phones at these addresses. `samples` are linear: each new convolution
+    costs a compile."""
     listed = ", ".join(f'"{address}"' for address in addresses)
     head = f'name = "{name}"\nseed = 5\n[phones]\ntcp = [{listed}]\n'
     path = folder / f"{name}.toml"

@@ -66,9 +66,14 @@ def test_a_released_batch_leaves_nothing(ledger: Ledger) -> None:
 
 def test_what_was_done_in_a_broken_transaction_is_undone(ledger: Ledger) -> None:
     ledger.lease("b1", ["j0"], "virtual-a-1", "measure")
-    with pytest.raises(RuntimeError), ledger.transaction():
-        ledger.record("b1", result("j0"), accept=True)
-        raise RuntimeError
+
+    def record_and_fail() -> None:
+        with ledger.transaction():
+            ledger.record("b1", result("j0"), accept=True)
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        record_and_fail()
     assert ledger.settled("measure") == {}
 
 
@@ -112,5 +117,5 @@ def test_another_schema_is_refused(ledger: Ledger, tmp_path: Path) -> None:
 
 
 def test_looking_at_no_campaign(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no campaign here"):
+    with pytest.raises(UserError, match="no campaign of this version here"):
         Ledger(tmp_path / "nothing", read_only=True)

@@ -230,7 +230,7 @@ def test_this_host_is_a_device_too(one_agent: None, tmp_path: Path) -> None:
     transport = local_transport(tmp_path / "device")
     ready = prepare(transport, identify_host())
     batch = ready.batch("mine-1")
-    jobs = jobs_for(ready, 2) + [JobFactory(ready.profile, QUICK).gpu(Linear(4, 32, 64))]
+    jobs = [*jobs_for(ready, 2), JobFactory(ready.profile, QUICK).gpu(Linear(4, 32, 64))]
     batch.put(job_file(jobs))
     batch.start()
     assert wait_until(lambda: any(line["type"] == "end" for line in batch.read(0).lines), 30)

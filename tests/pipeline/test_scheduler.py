@@ -202,3 +202,14 @@ def test_the_seed_decides_the_order(first: int, second: int) -> None:
     orders = [first_lease(Scheduler(JOBS[:6], owner="x", seed=seed, batch_s=100.0)).jobs for seed in (first, second)]
     assert sorted(orders[0]) == sorted(orders[1])
     assert first != second or orders[0] == orders[1]
+
+
+def test_a_phone_that_has_to_wait_gets_smaller_batches() -> None:
+    jobs = [WaitingJob(f"A{i}", "A", "gpu", 1_000_000) for i in range(200)]
+    scheduler = Scheduler(jobs, owner="x", batch_s=10.0)
+    lease = first_lease(scheduler)
+    for job in lease.jobs:
+        scheduler.handle(Result(lease.batch, job, "ok", 1_000_000))
+    _, lease = scheduler.handle(Stopped(lease.batch, wall_s=20.0))
+    assert isinstance(lease, Lease)
+    assert len(lease.jobs) == 5

@@ -84,7 +84,7 @@ class TestEveryTransport:
         assert transport.run("echo on", 10).stdout.strip() == "on"
 
     def test_a_deadline_ends_the_wait_and_not_the_link(self, transport: Transport) -> None:
-        with pytest.raises(CommandTimeout, match="no answer within 0.5 s"):
+        with pytest.raises(CommandTimeout, match=r"no answer within 0\.5 s"):
             transport.run("sleep 20", 0.5)
         assert transport.run("echo on", 10).stdout.strip() == "on"
 
