@@ -1,7 +1,5 @@
 #include "measure.hpp"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,6 +7,7 @@
 #include <string>
 
 #include "clock.hpp"
+#include "disturbance.hpp"
 #include "status.hpp"
 
 namespace splitfleet {
@@ -18,22 +17,16 @@ constexpr std::int64_t kNoisyTimeFactor = 3;
 constexpr std::int64_t kNoisyRoundFactor = 5;
 constexpr int kVariantWarmup = 2;
 
-long involuntary_switches() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_nivcsw;
-}
-
 void execute_once(Workload& workload) {
   workload.execute();
   workload.settle();
 }
 
 // One timed execution: kept in `samples`, or counted as rejected there.
-bool sample_once(Workload& workload, Samples& samples) {
-  const long switches = involuntary_switches();
+bool sample_once(Workload& workload, Samples& samples, const Disturbance& disturbance) {
+  const std::int64_t before = disturbance.reading();
   const HostTimes host = workload.execute();
-  const bool was_switched_out = involuntary_switches() != switches;
+  const bool was_switched_out = disturbance.spoils(before, host.wall_ns);
   const std::optional<EventTimes> events = workload.settle();
   if (was_switched_out) {
     ++samples.rejected_context_switch;
@@ -87,12 +80,13 @@ Json Samples::samples_json(JobKind kind) const {
 Samples measure(Workload& workload, const Repeat& repeat) {
   workload.pin_caller();
   for (std::int64_t i = 0; i < repeat.warmup; ++i) execute_once(workload);
+  const Disturbance disturbance;
   Samples samples;
   std::int64_t kept_ns = 0;
   std::int64_t next_look = repeat.min_count;
   const std::int64_t start_ns = now_ns();
   for (;;) {
-    if (sample_once(workload, samples)) kept_ns += samples.host.back().wall_ns;
+    if (sample_once(workload, samples, disturbance)) kept_ns += samples.host.back().wall_ns;
     const auto count = static_cast<std::int64_t>(samples.host.size());
     const std::int64_t elapsed_us = (now_ns() - start_ns) / 1000;
     if (count >= repeat.max_count) return samples;
@@ -116,6 +110,7 @@ std::vector<Samples> measure_interleaved(const std::vector<Workload*>& workloads
     workload->pin_caller();
     for (int i = 0; i < kVariantWarmup; ++i) execute_once(*workload);
   }
+  const Disturbance disturbance;
   const std::size_t count = workloads.size();
   std::vector<Samples> samples(count);
   std::size_t kept = 0;
@@ -128,7 +123,7 @@ std::vector<Samples> measure_interleaved(const std::vector<Workload*>& workloads
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t which = (i + static_cast<std::size_t>(round)) % count;
       workloads[which]->pin_caller();
-      is_kept = sample_once(*workloads[which], samples[which]) && is_kept;
+      is_kept = sample_once(*workloads[which], samples[which], disturbance) && is_kept;
     }
     if (is_kept) ++kept;
     for (Samples& variant : samples) {
