@@ -69,12 +69,13 @@ class Publish(_Section):
     """How much of a split table is proved on the phone. It may change between two runs of a campaign.
 
     `validate_layers`: so many layers are measured again as planned, all-CPU and all-GPU, interleaved.
-    `search_layers`: for so many of them, every cut at multiples of `search_step` is measured first.
+    `search_layers`: for so many of them, every cut is measured first: all multiples of 4 where these are at most
+    `search_cuts`, else so many evenly spaced ones.
     """
 
     validate_layers: int = Field(default=24, ge=0)
     search_layers: int = Field(default=8, ge=0)
-    search_step: int = Field(default=16, ge=CUT_MULTIPLE, multiple_of=CUT_MULTIPLE)
+    search_cuts: int = Field(default=64, ge=1, le=10_000)
     search_repetitions: int = Field(default=9, ge=3, le=1000)
     rounds: int = Field(default=31, ge=31, le=1000)
 

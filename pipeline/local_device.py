@@ -6,12 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .local_transport import LocalTransport
+from .pocl import pocl_environment
 
 
 def local_transport(folder: Path) -> LocalTransport:
     """The transport to this host. Without pyopencl the agent looks for the host's own OpenCL."""
     if find_spec("pyopencl") is None:
         return LocalTransport(folder)
-    from splitfleet.infra.pocl import pocl_environment
-
     return LocalTransport(folder, {**pocl_environment(folder / "pocl-cache"), "HOME": str(folder)})

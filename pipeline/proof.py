@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from splitfleet.kernels import Operator, cuts
+from splitfleet.kernels import CUT_MULTIPLE, Operator, cuts
 from splitfleet.predictors.split_table import Join, Measured, SplitDecision
 
 from .campaign import Publish, Repeat
@@ -62,14 +62,18 @@ def choose_layers(
 
 
 def search_jobs(decision: SplitDecision, publish: Publish, profile: DeviceProfile, join: Join) -> LayerProof:
-    """Every cut at multiples of the search step, all-CPU and all-GPU among them; the threads are the planned ones."""
+    """Every cut, as far as the campaign's number of cuts goes, the planned one and the single processors among them.
+
+    The threads are the planned ones, the join is the class's cheapest.
+    """
     operator, threads = decision.operator, decision.threads or decision.cpu_threads
     repetitions = publish.search_repetitions
     repeat = Repeat(warmup=2, min_count=repetitions, max_count=repetitions, min_time_us=0, max_time_us=400_000)
     make = JobFactory(profile, repeat)
-    inside = cuts(operator, publish.search_step) if operator.channels > publish.search_step else cuts(operator)
+    step = CUT_MULTIPLE * -(-cuts(operator).size // publish.search_cuts)
+    inside = {*cuts(operator, step).tolist(), decision.cut} - {0, operator.channels}
     ways = [Way(0, 0, join), Way(operator.channels, decision.cpu_threads, None)]
-    ways += [Way(int(cut), threads, join) for cut in inside]
+    ways += [Way(cut, threads, join) for cut in sorted(inside)]
     return LayerProof(decision, {way: _job(make, operator, way) for way in ways})
 
 

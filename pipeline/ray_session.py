@@ -80,7 +80,7 @@ def _end_after_us(pids: list[int]) -> Iterator[None]:
 
 
 def _children() -> list[int]:
-    import psutil  # comes inside ray, which has been imported by now
+    import psutil
 
     return [child.pid for child in psutil.Process().children(recursive=True)]
 

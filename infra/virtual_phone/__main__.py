@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+
 from splitfleet.kernels.errors import SplitfleetError, UserError
 
 from .control import ORDERS, Answer, give_order

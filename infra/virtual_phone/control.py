@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
 from splitfleet.kernels.errors import DeviceError, UserError
 
 from .android import STATE_FOLDER

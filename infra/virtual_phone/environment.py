@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from splitfleet.infra.pocl import pocl_environment
+from splitfleet.pipeline.pocl import pocl_environment
 
 from .android import STATE_FOLDER
 from .description import Description

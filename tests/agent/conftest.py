@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from splitfleet.infra.pocl import pocl_environment
 from splitfleet.pipeline.agent_build import build_agent
+from splitfleet.pipeline.pocl import pocl_environment
 
 from .driver import Agent
 

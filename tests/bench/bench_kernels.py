@@ -11,6 +11,7 @@ from statistics import median
 from time import perf_counter
 
 import numpy as np
+
 from splitfleet.kernels import Operator, lower, parse_operator
 from splitfleet.kernels.runner import Runner, random_tensors
 

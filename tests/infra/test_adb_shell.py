@@ -12,6 +12,7 @@ import pytest
 from adb_shell.adb_device import AdbDeviceTcp
 from adb_shell.auth.sign_cryptography import CryptographySigner
 from adb_shell.exceptions import AdbCommandFailureException, DeviceAuthError, PushFailedError, TcpTimeoutException
+
 from splitfleet.infra.virtual_phone.auth import HostKey
 
 from ..conftest import StartPhone

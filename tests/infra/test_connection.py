@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from adb_shell.adb_device import AdbDeviceTcp
+
 from splitfleet.infra.virtual_phone.protocol import HEADER, Command, Packet, encode
 
 from .phones import RunningPhone

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+
 from splitfleet.infra.virtual_phone import load_description
 from splitfleet.kernels.errors import UserError
 

@@ -10,6 +10,7 @@ import time
 import pytest
 from adb_shell.auth.sign_cryptography import CryptographySigner
 from adb_shell.exceptions import PushFailedError, TcpTimeoutException
+
 from splitfleet.infra.virtual_phone.control import ORDERS, give_order
 from splitfleet.kernels.errors import UserError
 

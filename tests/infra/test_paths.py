@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from splitfleet.infra.virtual_phone.paths import PhonePaths
 from splitfleet.kernels.errors import UserError
 

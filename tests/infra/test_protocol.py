@@ -9,6 +9,7 @@ from adb_shell.adb_message import checksum as checksum_of_adb_shell
 from adb_shell.auth.sign_cryptography import CryptographySigner
 from hypothesis import given
 from hypothesis import strategies as st
+
 from splitfleet.infra.virtual_phone.auth import HostKey, new_token
 from splitfleet.infra.virtual_phone.protocol import (
     HEADER,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 def runner() -> Runner:
     """PoCL from its wheel, whatever else the machine has."""
     import pyopencl as cl
+
     from splitfleet.kernels.runner import Runner
 
     platform = next(p for p in cl.get_platforms() if p.name == "Portable Computing Language")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import assume
 from hypothesis import strategies as st
+
 from splitfleet.kernels import Conv2d, Device, Linear, Operator, UserError
 
 _SIZES = st.one_of(st.sampled_from([1, 3, 4, 5, 7, 8, 12, 13, 16, 17, 20, 31, 36, 52]), st.integers(1, 70))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from splitfleet.kernels import Conv2d, DeviceError, Launch, Linear, Operator, cuts, lower, lower_half, reference
 from splitfleet.kernels.runner import Runner, random_tensors
 

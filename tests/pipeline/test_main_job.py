@@ -1,4 +1,4 @@
-"""The main job, end to end and real: a phone over ADB, the agent, PoCL, Ray, MLflow, a proof on the phone, a package."""
+"""The main job, end to end: a phone over ADB, the agent on PoCL, Ray, MLflow, proof on the phone, a package."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ max_time_us = 60000
 [publish]
 validate_layers = 2
 search_layers = 1
-search_step = 64
+search_cuts = 5
 search_repetitions = 5
 
 [[layers]]

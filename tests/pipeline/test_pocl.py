@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from splitfleet.infra.pocl import pocl_environment
+
 from splitfleet.kernels.errors import UserError
+from splitfleet.pipeline.pocl import pocl_environment
 
 SOURCE = "__kernel void twice(__global float *v) { v[get_global_id(0)] *= 2.0f; }"
 PROBE = Path(__file__).with_name("opencl_probe.py")
@@ -56,7 +57,7 @@ def test_what_pocl_cannot_do_is_said(tmp_path: Path) -> None:
 
 def test_pyopencl_is_found_without_importing_it(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from splitfleet.infra.pocl import pocl_environment; "
+        "import sys; from pathlib import Path; from splitfleet.pipeline.pocl import pocl_environment; "
         "pocl_environment(Path(sys.argv[1])); sys.exit('pyopencl' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60).returncode == 0
