@@ -15,6 +15,7 @@ STAMP := $(VENV)/.installed-$(FILES)
 # Machines without a C++ compiler or without a linker (PoCL calls one at run time) get both from a wheel.
 NATIVE := $(shell { command -v c++ || command -v g++ || command -v clang++; } >/dev/null 2>&1 && command -v ld >/dev/null 2>&1 && echo yes)
 EXTRAS := fleet,mlflow,opencl,virtual-phone,test$(if $(NATIVE),,$(comma)toolchain)
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict --editable
 
 .PHONY: demo test bench lint clean install
 
@@ -23,7 +24,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Splitfleet needs Python 3.11 or newer; set PYTHON=...") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' --config-settings editable_mode=strict
+	$(INSTALL) '.[$(EXTRAS)]'
 	rm -f $(VENV)/.installed-*
 	touch $@
 
@@ -37,7 +38,7 @@ bench: install
 	$(BIN)/python -m pytest tests/bench -s -q -o python_files='bench_*.py' -o python_functions='bench_*'
 
 lint: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[lint]'
+	$(INSTALL) '.[lint]'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p splitfleet.kernels -p splitfleet.predictors -p splitfleet.pipeline -p splitfleet.infra

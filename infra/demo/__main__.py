@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ _READY_TIMEOUT_S = 30.0
 
 def main() -> None:
     """Starts the phones, then runs campaign, training and publishing, and says where everything lies."""
+    # Ended by a signal, it takes the phones along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as stack:
         addresses = [stack.enter_context(_virtual_phone(name)) for name in PHONES]
         phones = [word for address in addresses for word in ("--phone", address)]
