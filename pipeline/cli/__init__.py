@@ -12,7 +12,11 @@ import typer
 
 from splitfleet.kernels.errors import HarnessError, SplitfleetError
 
-from . import campaign, devices, models, packages, ui
+from .campaign import app as campaign_verbs
+from .devices import add_verbs as add_device_verbs
+from .models import add_verbs as add_model_verbs
+from .packages import app as package_verbs
+from .ui import add_verbs as add_ui_verb
 
 app = typer.Typer(
     name="splitfleet",
@@ -22,10 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="Example: splitfleet campaign run examples/demo.toml",
 )
-app.add_typer(campaign.app, name="campaign")
-app.add_typer(packages.app, name="package")
-for module in (devices, models, ui):
-    module.add_verbs(app)
+app.add_typer(campaign_verbs, name="campaign")
+app.add_typer(package_verbs, name="package")
+for add_verbs in (add_device_verbs, add_model_verbs, add_ui_verb):
+    add_verbs(app)
 
 
 def main() -> None:
