@@ -99,11 +99,11 @@ def register_package(
     with (
         store_errors(),
         mlflow.start_run(
-            experiment_id=experiment_id(mlflow), run_name=f"{name} package", parent_run_id=run_id, description=note
+            experiment_id=experiment_id(mlflow), run_name="package", parent_run_id=run_id, description=note
         ),
     ):
         mlflow.set_tags({"device_class": name, "level": "package", "campaign": _campaigns(package)})
-        mlflow.log_metrics(dict(metrics or {}))
+        mlflow.log_metrics(_rounded(metrics or {}))
         mlflow.log_dict(package.split_table.to_json(), "split_table.json")
         info = _log_package(mlflow, package)
         client = mlflow.MlflowClient()
@@ -119,6 +119,8 @@ def register_package(
             description=note,
         )
         client.set_registered_model_alias(name, CHAMPION, version.version)
+        for key, value in _model_tags(package, metrics or {}).items():
+            client.set_registered_model_tag(name, key, value)
     return int(version.version)
 
 
@@ -195,7 +197,7 @@ def _log_class(mlflow: ModuleType, result: ClassModels, campaign: str) -> None:
     costs = result.models.costs
     joins = {f"join_us/{join}/t{n}": us for join, by in costs.join_us.items() for n, us in by.items()}
     waits = {f"completion_us/{wait}": us for wait, us in costs.completion_us.items()}
-    mlflow.log_metrics({**figures, **joins, **waits, "svm_poll_allowed": float(costs.svm_poll_allowed)})
+    mlflow.log_metrics(_rounded({**figures, **joins, **waits, "svm_poll_allowed": costs.svm_poll_allowed}))
     mlflow.log_dict(result.models.constants_json(), "constants.json")
     mlflow.log_dict(result.profile, "profile.json")
 
@@ -204,9 +206,8 @@ def _log_predictor(mlflow: ModuleType, result: ClassModels, target: str, campaig
     predictor, data = result.models.predictors[target], result.training[target]
     device_class = result.models.device_class
     rows = result.held_out[result.held_out["target"] == target]
-    run_name = f"{device_class} {target}"
     note = predictor_note(result, target)
-    with mlflow.start_run(experiment_id=experiment, run_name=run_name, nested=True, description=note):
+    with mlflow.start_run(experiment_id=experiment, run_name=target, nested=True, description=note):
         mlflow.set_tags({"campaign": campaign, "level": "predictor", "device_class": device_class, "target": target})
         mlflow.log_params(
             {
@@ -283,6 +284,17 @@ def _version_tags(package: Package, path: Path) -> dict[str, str]:
     }
 
 
+def _model_tags(package: Package, metrics: Mapping[str, float]) -> dict[str, str]:
+    """What the list of models shows at a glance, of the champion."""
+    tags = {
+        "model": str(package.profile.get("model", "")),
+        "gpu_mape": f"{package.metrics['gpu_execution']['mape']:.1f} %",
+    }
+    if "speedup_median" in metrics:
+        tags["speedup_median"] = f"{metrics['speedup_median']:.2f}x"
+    return tags
+
+
 def _listed(name: str, number: int, aliases: list[str], version: Any) -> dict[str, Any]:
     published = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     mapes = {f"{key}_mape": version.tags.get(f"{key}_mape") for key in _MAPE_TAGS}
@@ -308,4 +320,9 @@ def _campaigns(package: Package) -> str:
 
 
 def _flat(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items() if name != "by_kernel"}
+    return _rounded({name: value for name, value in metrics.items() if name != "by_kernel"})
+
+
+def _rounded(metrics: Mapping[str, float]) -> dict[str, float]:
+    """To four significant digits: the UI shows a metric as it was logged."""
+    return {name: float(f"{value:.4g}") for name, value in metrics.items()}
