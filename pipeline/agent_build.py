@@ -118,10 +118,12 @@ def _zig_compiler(build_root: Path) -> _Compiler:
     script = f'#!/bin/sh\nexec {shlex.quote(str(Path(spec.origin).parent / "zig"))} c++ -O3 -s "$@"\n'
     wrapper = build_root / f"zig-{sha256(script.encode()).hexdigest()[:12]}" / "c++"
     wrapper.parent.mkdir(exist_ok=True)
-    unfinished = wrapper.with_name(f"c++.{os.getpid()}")
-    unfinished.write_text(script)
-    unfinished.chmod(0o755)
-    unfinished.replace(wrapper)
+    if not wrapper.exists():
+        # Two phones may be prepared at once, from two threads.
+        with tempfile.NamedTemporaryFile("w", dir=wrapper.parent, delete=False) as unfinished:
+            unfinished.write(script)
+        Path(unfinished.name).chmod(0o755)
+        Path(unfinished.name).replace(wrapper)
     return _Compiler(shlex.quote(str(wrapper)), _ZIG_FLAGS, {"ZIG_GLOBAL_CACHE_DIR": str(build_root / "zig-cache")})
 
 
