@@ -39,6 +39,17 @@ def main() -> None:
     except SplitfleetError as error:
         typer.secho(f"error: {error}", err=True, fg="red")
         sys.exit(1 if isinstance(error, HarnessError) else 2)
+    except ModuleNotFoundError as error:
+        # Reading packages needs the core install alone; the other verbs live on extras.
+        if error.name is None or error.name.startswith("splitfleet"):
+            raise
+        typer.secho(
+            f"error: this verb needs the Python package {error.name!r}, which is not installed; "
+            "install the extras: pip install 'splitfleet[fleet,mlflow,opencl]'",
+            err=True,
+            fg="red",
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         typer.secho("interrupted; the same command goes on where it stopped", err=True)
         sys.exit(130)

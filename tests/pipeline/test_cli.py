@@ -133,6 +133,15 @@ def test_a_store_that_does_not_answer_is_named(splitfleet: Splitfleet, monkeypat
     assert "http://127.0.0.1:9" in err
 
 
+def test_a_verb_whose_extra_is_not_installed_names_it(splitfleet: Splitfleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
+    Path("other.db").touch()
+    code, _, err = splitfleet("package", "list")
+    assert code == 2
+    assert "'mlflow', which is not installed" in err
+
+
 def test_an_empty_registry_is_an_empty_list(splitfleet: Splitfleet) -> None:
     code, out, _ = splitfleet("package", "list", "--json")
     assert (code, json.loads(out)) == (0, [])
