@@ -3,10 +3,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from splitfleet.pipeline.pocl import pocl_environment
+
 from .infra.phones import PHONE, RunningPhone, running_phone
+
+if TYPE_CHECKING:
+    from splitfleet.kernels.runner import Runner
 
 StartPhone = Callable[..., RunningPhone]
 
@@ -23,3 +29,18 @@ def start_phone(tmp_path: Path) -> Iterator[StartPhone]:
             return stack.enter_context(running_phone(tmp_path / name, description))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """PoCL from its wheel in this process, whatever else the machine has or lacks, a linker among it."""
+    environment = pocl_environment(tmp_path_factory.mktemp("pocl-in-process"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PATH", "POCL_CACHE_DIR", "POCL_MAX_PTHREAD_COUNT", "POCL_AFFINITY"):
+            patch.setenv(name, environment[name])
+        import pyopencl as cl
+
+        from splitfleet.kernels.runner import Runner
+
+        platform = next(p for p in cl.get_platforms() if p.name == "Portable Computing Language")
+        yield Runner(platform.get_devices()[0])

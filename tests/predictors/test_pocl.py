@@ -7,11 +7,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from splitfleet.kernels import Linear, Operator, lower, operator_from_json
+from splitfleet.kernels import Operator, lower, operator_from_json
 from splitfleet.predictors.planner import plan_operator
 from splitfleet.predictors.traces import read_traces, write_traces
 from splitfleet.predictors.train import train_class
@@ -22,16 +21,6 @@ if TYPE_CHECKING:
     from splitfleet.kernels.runner import Runner
 
 REPETITIONS = 5
-
-
-@pytest.fixture(scope="module")
-def runner() -> Runner:
-    import pyopencl as cl
-
-    from splitfleet.kernels.runner import Runner
-
-    platform = next(p for p in cl.get_platforms() if p.name == "Portable Computing Language")
-    return Runner(platform.get_devices()[0])
 
 
 def _layers(count: int) -> list[Operator]:
