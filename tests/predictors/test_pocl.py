@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from splitfleet.kernels import Operator, lower, operator_from_json
+from splitfleet.kernels import Linear, Operator, lower, operator_from_json
 from splitfleet.predictors.planner import plan_operator
 from splitfleet.predictors.traces import read_traces, write_traces
 from splitfleet.predictors.train import train_class
