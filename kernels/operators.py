@@ -6,6 +6,7 @@ the rest to the GPU, so a slice along output channels is itself an operator.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
@@ -22,15 +23,15 @@ _MAX_ELEMENTS = 2**31 - 1  # kernels index with 32-bit ints
 
 
 @dataclass(frozen=True)
-class _Operator:
+class _Operator(ABC):
     """What every operator has; M, N, K are the sizes of the matrix product it amounts to."""
 
     type: ClassVar[str]
 
     @property
+    @abstractmethod
     def matmul(self) -> tuple[int, int, int]:
         """(M, N, K): output rows or pixels, output channels, length of one dot product."""
-        raise NotImplementedError  # pragma: no cover
 
     @property
     def flops(self) -> int:
@@ -58,12 +59,14 @@ class _Operator:
         return int(np.prod(self.input_shape)) * FLOAT_BYTES
 
     @property
+    @abstractmethod
     def input_shape(self) -> tuple[int, ...]:
-        raise NotImplementedError  # pragma: no cover
+        """Of one input tensor, channels last."""
 
     @property
+    @abstractmethod
     def output_shape(self) -> tuple[int, ...]:
-        raise NotImplementedError  # pragma: no cover
+        """Of the output tensor, channels last."""
 
     def to_json(self) -> dict[str, Any]:
         return {"type": self.type, **asdict(self)}
