@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from splitfleet.pipeline.phone_state import PhoneState, PhoneStatus
@@ -11,7 +12,8 @@ STATUS = PhoneStatus("127.0.0.1:6010", PhoneState.LEASED, temperature_c=31.4)
 LINE = PhoneLine("virtual-a-1", STATUS, 12, 340, 2, 61.4, 322.0, "job 1a2b: noisy, is tried again: [0 of 9]")
 
 
-def test_a_terminal_shows_one_line_a_phone() -> None:
+def test_a_terminal_shows_one_line_a_phone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # to rich, a dumb terminal has 80 columns whatever is asked
     console = Console(file=io.StringIO(), force_terminal=True, width=140, legacy_windows=False)
     progress = progress_on(console)
     assert isinstance(progress, LiveProgress)
