@@ -53,7 +53,7 @@ class Directory:
 
     def troubles(self) -> list[str]:
         """One line for each phone that is not there."""
-        return [_trouble(status) for status in self.absent()]
+        return [f"{s.address}: {s.state.value}" + (f": {s.reason}" if s.reason else "") for s in self.absent()]
 
     def _arrive(self, message: PhoneArrived) -> str | None:
         profile = message.profile
@@ -69,9 +69,3 @@ class Directory:
         self._ledger.put(f"profile {profile.device_class}", json.dumps(profile.to_json(), sort_keys=True))
         self.present[label] = PresentPhone(label, message.address, message.session, profile, set(message.batches))
         return label
-
-
-def _trouble(status: PhoneStatus) -> str:
-    if status.address in status.reason:
-        return status.reason
-    return f"{status.address}: {status.state.value}" + (f": {status.reason}" if status.reason else "")

@@ -209,7 +209,7 @@ def test_it_goes_on_with_the_phones_that_work(run: Run, start_phone: StartPhone,
     summary = run(write_campaign(tmp_path, good.address, denied.address), tmp_path / "run")
     assert_complete(summary, tmp_path / "run", classes=1)
     assert f"goes on without {denied.address}: unauthorized" in said.read_text()
-    assert [denied.address in trouble for trouble in summary.troubles] == [True]
+    assert [trouble.startswith(denied.address) for trouble in summary.troubles] == [True]
 
 
 @pytest.mark.parametrize(
