@@ -35,7 +35,7 @@ class DeviceProfile:
         agent = self.capabilities["agent"]
         return {
             "agent_build": agent["build"],
-            "backend": agent["backend"],
+            "backend": agent["backends"]["eigen"],
             "compiler": agent["compiler"],
             "core_mask": self.core_mask,
             "fixed_performance": False,

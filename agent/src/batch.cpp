@@ -23,7 +23,7 @@ constexpr int kMostAttempts = 2;
 Json failure(const JobLine& line, Status status, const std::string& error) {
   const bool has_kind = line.body.is_object() && line.body.contains("kind") && line.body["kind"].is_string();
   return {{"type", "result"},
-          {"schema", 1},
+          {"schema", kResultSchema},
           {"id", line.id},
           {"kind", has_kind ? line.body["kind"] : Json()},
           {"status", status_name(status)},
@@ -113,7 +113,7 @@ void run_batch(const std::string& jobs_path, const std::string& results_path) {
       answered.insert(line.id);
     }
   }
-  results.append({{"type", "end"}, {"schema", 1}, {"jobs", answered.size()}});
+  results.append({{"type", "end"}, {"schema", kResultSchema}, {"jobs", answered.size()}});
 }
 
 }  // namespace splitfleet

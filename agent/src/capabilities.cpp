@@ -7,6 +7,7 @@
 
 #include "cpu_list.hpp"
 #include "memory.hpp"
+#include "result_file.hpp"
 
 namespace splitfleet {
 namespace {
@@ -59,14 +60,14 @@ Json cores() {
 
 Json capabilities(const Machine& machine) {
   const ClDevice* device = machine.device();
-  return {{"schema", 1},
+  return {{"schema", kResultSchema},
           {"agent",
            {{"version", SPLITFLEET_VERSION},
             {"build", SPLITFLEET_BUILD_ID},
             {"compiler", compiler_name()},
             {"isa", instruction_set()},
             {"architecture", architecture()},
-            {"backend", machine.backend().name()}}},
+            {"backends", {{"eigen", machine.backend().name()}}}}},
           {"cpu", {{"cores", cores()}}},
           {"memory_bytes", machine_memory_bytes()},
           {"opencl", device != nullptr ? device->describe() : Json()},
@@ -76,11 +77,11 @@ Json capabilities(const Machine& machine) {
 Json agent_line(const Machine& machine) {
   const ClDevice* device = machine.device();
   return {{"type", "agent"},
-          {"schema", 1},
+          {"schema", kResultSchema},
           {"build", SPLITFLEET_BUILD_ID},
           {"isa", instruction_set()},
           {"compiler", compiler_name()},
-          {"backend", machine.backend().name()},
+          {"backends", {{"eigen", machine.backend().name()}}},
           {"opencl", device != nullptr ? Json(device->platform_version()) : Json()},
           {"pid", getpid()}};
 }

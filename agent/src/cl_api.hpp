@@ -22,6 +22,11 @@ using ProgramCallback = void (*)(cl_program, void*);
   X(cl_command_queue, clCreateCommandQueue, (cl_context, cl_device_id, cl_bitfield, cl_int*))                \
   X(cl_int, clReleaseCommandQueue, (cl_command_queue))                                                       \
   X(cl_mem, clCreateBuffer, (cl_context, cl_bitfield, std::size_t, void*, cl_int*))                          \
+  X(cl_mem, clCreateImage,                                                                                   \
+    (cl_context, cl_bitfield, const cl_image_format*, const cl_image_desc*, void*, cl_int*))                 \
+  X(cl_int, clEnqueueFillImage,                                                                              \
+    (cl_command_queue, cl_mem, const void*, const std::size_t*, const std::size_t*, cl_uint,                 \
+     const cl_event*, cl_event*))                                                                            \
   X(cl_int, clReleaseMemObject, (cl_mem))                                                                    \
   X(void*, clEnqueueMapBuffer,                                                                               \
     (cl_command_queue, cl_mem, cl_bool, cl_bitfield, std::size_t, std::size_t, cl_uint, const cl_event*,     \

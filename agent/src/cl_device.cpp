@@ -22,6 +22,8 @@ Status status_of(cl_int code) {
     case CL_INVALID_KERNEL_ARGS:
     case CL_INVALID_WORK_DIMENSION:
       return Status::invalid_job;
+    case CL_IMAGE_FORMAT_NOT_SUPPORTED:
+      return Status::unsupported;
     default:
       return Status::out_of_resources;
   }
@@ -31,6 +33,8 @@ std::string code_text(cl_int code) {
   switch (code) {
     case CL_MEM_OBJECT_ALLOCATION_FAILURE:
       return "CL_MEM_OBJECT_ALLOCATION_FAILURE";
+    case CL_IMAGE_FORMAT_NOT_SUPPORTED:
+      return "CL_IMAGE_FORMAT_NOT_SUPPORTED";
     case CL_OUT_OF_RESOURCES:
       return "CL_OUT_OF_RESOURCES";
     case CL_OUT_OF_HOST_MEMORY:
@@ -168,6 +172,16 @@ Json ClDevice::describe() const {
             {"fine_system", svm_.fine_system},
             {"atomics", svm_.atomics}}},
           {"extensions", extensions}};
+}
+
+bool ClDevice::has_extension(const std::string& name) const {
+  return (" " + device_text(CL_DEVICE_EXTENSIONS) + " ").find(" " + name + " ") != std::string::npos;
+}
+
+bool ClDevice::has_image(std::size_t width, std::size_t height) const {
+  return device_value<cl_bool>(CL_DEVICE_IMAGE_SUPPORT) != 0 &&
+         width <= device_value<std::size_t>(CL_DEVICE_IMAGE2D_MAX_WIDTH) &&
+         height <= device_value<std::size_t>(CL_DEVICE_IMAGE2D_MAX_HEIGHT);
 }
 
 std::string ClDevice::platform_version() const {

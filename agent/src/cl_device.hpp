@@ -35,6 +35,9 @@ class ClDevice {
   // The `opencl` object of `splitfleet-agent info`.
   Json describe() const;
   std::string platform_version() const;
+  bool has_extension(const std::string& name) const;
+  // Whether an image2d of this size, in texels, is within the device's limits.
+  bool has_image(std::size_t width, std::size_t height) const;
 
   // Throws JobError with the status that belongs to the OpenCL error `code`; does nothing for CL_SUCCESS.
   static void check(cl_int code, const std::string& what);

@@ -38,6 +38,8 @@ constexpr cl_int CL_INVALID_WORK_GROUP_SIZE = -54;
 constexpr cl_int CL_INVALID_WORK_ITEM_SIZE = -55;
 constexpr cl_int CL_INVALID_BUFFER_SIZE = -61;
 
+constexpr cl_int CL_IMAGE_FORMAT_NOT_SUPPORTED = -10;
+
 constexpr cl_bool CL_TRUE = 1;
 
 constexpr cl_uint CL_PLATFORM_VERSION = 0x0901;
@@ -53,6 +55,7 @@ constexpr cl_uint CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT = 0x100A;
 constexpr cl_uint CL_DEVICE_MAX_MEM_ALLOC_SIZE = 0x1010;
 constexpr cl_uint CL_DEVICE_IMAGE2D_MAX_WIDTH = 0x1011;
 constexpr cl_uint CL_DEVICE_IMAGE2D_MAX_HEIGHT = 0x1012;
+constexpr cl_uint CL_DEVICE_IMAGE_SUPPORT = 0x1016;
 constexpr cl_uint CL_DEVICE_GLOBAL_MEM_SIZE = 0x101F;
 constexpr cl_uint CL_DEVICE_LOCAL_MEM_SIZE = 0x1023;
 constexpr cl_uint CL_DEVICE_PROFILING_TIMER_RESOLUTION = 0x1025;
@@ -78,6 +81,29 @@ constexpr cl_bitfield CL_MEM_SVM_ATOMICS = 1U << 11;
 
 constexpr cl_bitfield CL_MAP_READ = 1U << 0;
 constexpr cl_bitfield CL_MAP_WRITE = 1U << 1;
+
+constexpr cl_uint CL_RGBA = 0x10B5;
+constexpr cl_uint CL_HALF_FLOAT = 0x10DD;
+constexpr cl_uint CL_FLOAT = 0x10DE;
+constexpr cl_uint CL_MEM_OBJECT_IMAGE2D = 0x10F1;
+
+struct cl_image_format {
+  cl_uint image_channel_order;
+  cl_uint image_channel_data_type;
+};
+
+struct cl_image_desc {
+  cl_uint image_type;
+  std::size_t image_width;
+  std::size_t image_height;
+  std::size_t image_depth;
+  std::size_t image_array_size;
+  std::size_t image_row_pitch;
+  std::size_t image_slice_pitch;
+  cl_uint num_mip_levels;
+  cl_uint num_samples;
+  cl_mem mem_object;
+};
 
 constexpr cl_uint CL_PROGRAM_BUILD_LOG = 0x1183;
 

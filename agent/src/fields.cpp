@@ -1,5 +1,6 @@
 #include "fields.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -8,6 +9,8 @@
 
 namespace splitfleet {
 namespace {
+
+constexpr std::size_t kMaxChoice = 256;
 
 [[noreturn]] void refuse_at(const std::string& where, const std::string& what) {
   throw JobError(Status::invalid_job, where + ": " + what);
@@ -55,6 +58,15 @@ std::string Fields::text(const char* name, std::size_t most_bytes) const {
   if (text.size() > most_bytes)
     refuse(name, "the text is longer than " + std::to_string(most_bytes) + " bytes");
   return text;
+}
+
+std::size_t Fields::one_of(const char* name, const char* const* choices, std::size_t count) const {
+  const std::string text = this->text(name, kMaxChoice);
+  const auto* found = std::find(choices, choices + count, text);
+  if (found != choices + count) return static_cast<std::size_t>(found - choices);
+  std::string expected;
+  for (std::size_t i = 0; i < count; ++i) expected += (i == 0 ? "" : ", ") + std::string(choices[i]);
+  refuse(name, one_line(text, 40) + " is none of " + expected);
 }
 
 Fields Fields::object(const char* name) const {

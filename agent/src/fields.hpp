@@ -1,6 +1,7 @@
 // Checked access to the fields of a JSON object that somebody else wrote.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -19,11 +20,17 @@ class Fields {
   double number(const char* name, double least, double most) const;
   bool flag_or(const char* name, bool absent) const;
   std::string text(const char* name, std::size_t most_bytes) const;
+  // Index of the text among `choices`.
+  template <std::size_t N>
+  std::size_t one_of(const char* name, const char* const (&choices)[N]) const {
+    return one_of(name, choices, N);
+  }
   Fields object(const char* name) const;
   const Json& array(const char* name, std::size_t most_items) const;
   std::string path(const std::string& name) const { return where_.empty() ? name : where_ + "." + name; }
 
  private:
+  std::size_t one_of(const char* name, const char* const* choices, std::size_t count) const;
   const Json& field(const char* name) const;
   [[noreturn]] void refuse(const char* name, const std::string& what) const;
 

@@ -14,7 +14,8 @@ constexpr std::int64_t kPollDeadlineNs = 5'000'000'000;
 constexpr int kLooksPerClockRead = 1024;
 
 bool needs_host_access(BufferRole role) {
-  return role == BufferRole::input || role == BufferRole::output || role == BufferRole::payload;
+  return role == BufferRole::input || role == BufferRole::output || role == BufferRole::payload ||
+         role == BufferRole::residual;
 }
 
 }  // namespace
@@ -22,6 +23,7 @@ bool needs_host_access(BufferRole role) {
 GpuPlan::GpuPlan(const ClDevice& device, cl_program program, const LaunchPlan& plan, Join join,
                  MemoryBudget& budget)
     : device_(device), api_(device.api()), join_(join), signals_(plan.signals) {
+  require_precision(plan);
   if (join == Join::svm_poll) {
     require_pollable(plan);
     signal_ = std::make_unique<Buffer>(&device, Buffer::Use::shared, kSignalBytes, budget);
@@ -29,11 +31,18 @@ GpuPlan::GpuPlan(const ClDevice& device, cl_program program, const LaunchPlan& p
     counter_ = new (signal_->map(CL_MAP_WRITE)) std::atomic<std::uint32_t>(0);
   }
   for (const PlanBuffer& planned : plan.buffers) {
+    if (planned.image) {
+      buffers_.push_back(std::make_unique<Buffer>(device, *planned.image, planned.type, budget));
+      continue;
+    }
     const auto use = needs_host_access(planned.role) ? Buffer::Use::shared : Buffer::Use::device;
     buffers_.push_back(std::make_unique<Buffer>(&device, use, planned.bytes, budget));
   }
   try {
-    for (const PlanLaunch& planned : plan.launches) prepare_launch(program, planned);
+    for (const PlanLaunch& planned : plan.setup) setup_.push_back(prepared(program, planned, nullptr));
+    for (const PlanLaunch& planned : plan.launches) {
+      launches_.push_back(prepared(program, planned, signal_.get()));
+    }
   } catch (...) {
     release_kernels();
     throw;
@@ -58,26 +67,38 @@ void GpuPlan::require_pollable(const LaunchPlan& plan) const {
   }
 }
 
-void GpuPlan::prepare_launch(cl_program program, const PlanLaunch& planned) {
+void GpuPlan::require_precision(const LaunchPlan& plan) const {
+  if (plan.precision == Precision::fp16 && !device_.has_extension("cl_khr_fp16")) {
+    throw JobError(Status::unsupported, "plan.precision: fp16 needs cl_khr_fp16, which this device lacks");
+  }
+}
+
+GpuPlan::Launch GpuPlan::prepared(cl_program program, const PlanLaunch& planned, const Buffer* signal) const {
   cl_int code = CL_SUCCESS;
   Launch launch;
   launch.global = planned.global;
   launch.local = planned.local;
   launch.kernel = api_.clCreateKernel(program, planned.kernel.c_str(), &code);
   ClDevice::check(code, "kernel " + one_line(planned.kernel, 80));
-  launches_.push_back(launch);
-  cl_uint index = 0;
-  for (const PlanArgument& argument : planned.arguments) set_argument(launches_.back(), index++, argument);
+  try {
+    cl_uint index = 0;
+    for (const PlanArgument& argument : planned.arguments) set_argument(launch, index++, argument, signal);
+  } catch (...) {
+    api_.clReleaseKernel(launch.kernel);
+    throw;
+  }
+  return launch;
 }
 
-void GpuPlan::set_argument(Launch& launch, cl_uint index, const PlanArgument& argument) {
+void GpuPlan::set_argument(Launch& launch, cl_uint index, const PlanArgument& argument,
+                           const Buffer* signal) const {
   switch (argument.kind) {
     case PlanArgument::Kind::buffer:
       buffers_[argument.buffer]->set_argument(launch.kernel, index);
       return;
     case PlanArgument::Kind::signal:
-      if (signal_ != nullptr) {
-        signal_->set_argument(launch.kernel, index);
+      if (signal != nullptr) {
+        signal->set_argument(launch.kernel, index);
       } else {
         ClDevice::check(api_.clSetKernelArg(launch.kernel, index, sizeof(cl_mem), nullptr),
                         "signal argument");
@@ -92,6 +113,18 @@ void GpuPlan::set_argument(Launch& launch, cl_uint index, const PlanArgument& ar
   }
 }
 
+void GpuPlan::enqueue_launch(const Launch& launch, const std::string& what, cl_event* event) const {
+  ClDevice::check(
+      api_.clEnqueueNDRangeKernel(device_.queue(), launch.kernel, static_cast<cl_uint>(launch.global.size()),
+                                  nullptr, launch.global.data(), launch.local.data(), 0, nullptr, event),
+      what);
+}
+
+void GpuPlan::set_up() {
+  for (const Launch& launch : setup_) enqueue_launch(launch, "setup launch", nullptr);
+  if (!setup_.empty()) ClDevice::check(api_.clFinish(device_.queue()), "clFinish after the setup launches");
+}
+
 void GpuPlan::enqueue() {
   // Wraps around like the counter does; the kernels only compare for equality.
   sequence_ = static_cast<std::int32_t>(static_cast<std::uint32_t>(sequence_) + 1U);
@@ -104,10 +137,7 @@ void GpuPlan::enqueue() {
     }
     const bool is_last = i + 1 == launches_.size();
     cl_event* event = is_last ? &last_ : i == 0 ? &first_ : nullptr;
-    ClDevice::check(api_.clEnqueueNDRangeKernel(device_.queue(), launch.kernel,
-                                                static_cast<cl_uint>(launch.global.size()), nullptr,
-                                                launch.global.data(), launch.local.data(), 0, nullptr, event),
-                    "launch " + std::to_string(i));
+    enqueue_launch(launch, "launch " + std::to_string(i), event);
   }
   ClDevice::check(api_.clFlush(device_.queue()), "clFlush");
 }
@@ -169,8 +199,10 @@ void GpuPlan::release_events() {
 }
 
 void GpuPlan::release_kernels() {
-  for (const Launch& launch : launches_) api_.clReleaseKernel(launch.kernel);
-  launches_.clear();
+  for (std::vector<Launch>* launches : {&setup_, &launches_}) {
+    for (const Launch& launch : *launches) api_.clReleaseKernel(launch.kernel);
+    launches->clear();
+  }
 }
 
 }  // namespace splitfleet

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "launch_plan.hpp"
@@ -38,6 +39,8 @@ class GpuPlan {
   // The number of the execution that was enqueued last, starting at 1.
   std::int32_t sequence() const { return sequence_; }
 
+  // Executes the plan's setup launches, which are never timed: call once the weights are filled.
+  void set_up();
   // Enqueues one execution and flushes the queue.
   void enqueue();
   // Returns when the execution's results are visible to the host. Throws JobError(timeout) when a polled
@@ -55,8 +58,10 @@ class GpuPlan {
   };
 
   void require_pollable(const LaunchPlan& plan) const;
-  void prepare_launch(cl_program program, const PlanLaunch& planned);
-  void set_argument(Launch& launch, cl_uint index, const PlanArgument& argument);
+  void require_precision(const LaunchPlan& plan) const;
+  Launch prepared(cl_program program, const PlanLaunch& planned, const Buffer* signal) const;
+  void set_argument(Launch& launch, cl_uint index, const PlanArgument& argument, const Buffer* signal) const;
+  void enqueue_launch(const Launch& launch, const std::string& what, cl_event* event) const;
   void poll() const;
   void release_events();
   void release_kernels();
@@ -66,6 +71,7 @@ class GpuPlan {
   Join join_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<Launch> launches_;
+  std::vector<Launch> setup_;
   std::unique_ptr<Buffer> signal_;
   std::atomic<std::uint32_t>* counter_ = nullptr;
   std::uint32_t signals_;

@@ -13,6 +13,7 @@
 namespace splitfleet {
 namespace {
 
+constexpr std::int64_t kSchema = 2;
 constexpr std::size_t kMaxName = 200;
 constexpr std::int64_t kMaxThreads = 64;
 constexpr std::int64_t kMaxCount = 10'000;
@@ -30,19 +31,6 @@ constexpr std::int64_t kVariantUs = 500'000;
 
 constexpr const char* kKindNames[] = {"gpu", "cpu", "coexec", "sync", "compare"};
 constexpr const char* kJoinNames[] = {"svm_poll", "event_wait", "finish"};
-
-template <std::size_t N>
-std::size_t one_of(const Fields& fields, const char* name, const char* const (&choices)[N]) {
-  const std::string text = fields.text(name, kMaxName);
-  const auto found = std::find(std::begin(choices), std::end(choices), text);
-  if (found == std::end(choices)) {
-    std::string expected;
-    for (const char* choice : choices) expected += (expected.empty() ? "" : ", ") + std::string(choice);
-    throw JobError(Status::invalid_job,
-                   fields.path(name) + ": " + one_line(text, 40) + " is none of " + expected);
-  }
-  return static_cast<std::size_t>(found - std::begin(choices));
-}
 
 Repeat parse_repeat(const Fields& fields) {
   Repeat repeat;
@@ -78,32 +66,37 @@ std::vector<int> parse_host_core(const Fields& fields) {
   return {parse_mask(fields).front()};
 }
 
-std::int64_t buffer_floats(const PlanBuffer& buffer) {
-  return static_cast<std::int64_t>(buffer.bytes / sizeof(float));
+void demand(bool holds, const std::string& what) {
+  if (!holds) throw JobError(Status::invalid_job, "plan.buffers: " + what);
+}
+
+// Whether `channels` columns of all rows fit into the buffer, in the output's layout.
+bool holds_rows(const PlanBuffer& buffer, const PlanBuffer& output, std::int64_t rows,
+                std::int64_t channels) {
+  return buffer.elements() >= output.column_offset + channels &&
+         rows - 1 <= (buffer.elements() - output.column_offset - channels) / output.row_stride;
 }
 
 // The plan's buffers must hold the operator's channels from `cut` on.
 void check_buffers(const LaunchPlan& plan, const Operator& op, std::int64_t cut, bool is_joint) {
-  const auto demand = [](bool holds, const std::string& what) {
-    if (!holds) throw JobError(Status::invalid_job, "plan.buffers: " + what);
-  };
   const std::int64_t channels = op.out_channels - cut;
   const PlanBuffer& input = plan.buffers[plan.only(BufferRole::input)];
   const PlanBuffer& weights = plan.buffers[plan.only(BufferRole::weights)];
   const PlanBuffer& output = plan.buffers[plan.only(BufferRole::output)];
-  demand(buffer_floats(input) >= op.input_floats(), "the input buffer is smaller than the operator's input");
+  demand(input.elements() >= op.input_floats(), "the input buffer is smaller than the operator's input");
   // In this order no product can overflow: a panel that passes the first check is no larger than the buffer.
-  demand(weights.panel <= buffer_floats(weights) && (channels + weights.panel - 1) / weights.panel <=
-                                                        buffer_floats(weights) / weights.panel / op.depth(),
+  demand(weights.panel <= weights.elements() && (channels + weights.panel - 1) / weights.panel <=
+                                                    weights.elements() / weights.panel / op.depth(),
          "the weights buffer is smaller than the operator's packed weights");
   demand(output.column_offset + channels <= output.row_stride,
          "the output's columns do not fit into its row_stride");
-  demand(buffer_floats(output) >= output.column_offset + channels &&
-             op.rows() - 1 <= (buffer_floats(output) - output.column_offset - channels) / output.row_stride,
+  demand(holds_rows(output, output, op.rows(), channels),
          "the output buffer is smaller than the operator's output");
   demand(!is_joint || (output.column_offset == cut && output.row_stride == op.out_channels),
          "the output of a joint execution needs row_stride = the whole operator's channels and column_offset "
          "= cut");
+  demand(!is_joint || (input.type == ElementType::f32 && output.type == ElementType::f32),
+         "input and output of a joint execution are f32, since the CPU shares them");
 }
 
 Work parse_work(const Fields& fields, JobKind kind) {
@@ -113,7 +106,7 @@ Work parse_work(const Fields& fields, JobKind kind) {
   if (kind != JobKind::sync) work.op = parse_operator(fields.object("operator"));
   if (kind != JobKind::cpu) {
     work.plan = parse_launch_plan(fields.object("plan"));
-    work.join = static_cast<Join>(one_of(fields, kind == JobKind::gpu ? "wait" : "join", kJoinNames));
+    work.join = static_cast<Join>(fields.one_of(kind == JobKind::gpu ? "wait" : "join", kJoinNames));
   }
   work.cores = kind == JobKind::gpu ? parse_host_core(fields) : parse_cores(fields);
   if (kind == JobKind::cpu) work.cut = work.op->out_channels;
@@ -134,7 +127,7 @@ std::vector<Variant> parse_variants(const Fields& fields) {
   std::vector<Variant> variants;
   for (const Json& item : fields.array("variants", kMaxVariants)) {
     const Fields variant(item, fields.path("variants[" + std::to_string(variants.size()) + "]"));
-    const auto kind = static_cast<JobKind>(one_of(variant, "kind", kKindNames));
+    const auto kind = static_cast<JobKind>(variant.one_of("kind", kKindNames));
     if (kind == JobKind::compare || kind == JobKind::sync) {
       throw JobError(Status::invalid_job, variant.path("kind") + ": a variant is gpu, cpu or coexec");
     }
@@ -166,9 +159,9 @@ std::int64_t Job::time_bound_us() const {
 Job parse_job(const Json& line) {
   const Fields fields(line, "");
   Job job;
-  fields.integer("schema", 1, 1);
+  fields.integer("schema", 1, kSchema);
   job.id = fields.text("id", kMaxName);
-  job.kind = static_cast<JobKind>(one_of(fields, "kind", kKindNames));
+  job.kind = static_cast<JobKind>(fields.one_of("kind", kKindNames));
   if (job.kind == JobKind::compare) {
     job.rounds = fields.integer("rounds", 1, kMaxCount);
     job.variants = parse_variants(fields);

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "measure.hpp"
+#include "result_file.hpp"
 #include "verify.hpp"
 
 namespace splitfleet {
@@ -60,7 +61,7 @@ void run_compare(const Job& job, Machine& machine, const Programs& programs, Jso
 
 Json run_job(const Job& job, Machine& machine, const Programs& programs) {
   const std::int64_t built_before_ns = machine.built_ns();
-  Json result = {{"type", "result"}, {"schema", 1},     {"id", job.id}, {"kind", kind_name(job.kind)},
+  Json result = {{"type", "result"}, {"schema", kResultSchema}, {"id", job.id}, {"kind", kind_name(job.kind)},
                  {"status", "ok"},   {"error", nullptr}};
   if (job.kind == JobKind::compare) {
     run_compare(job, machine, programs, result);

@@ -10,24 +10,41 @@ namespace splitfleet {
 namespace {
 
 constexpr std::size_t kMaxName = 256;
+constexpr std::int64_t kPlanSchema = 2;
 constexpr std::int64_t kMaxBytes = std::int64_t{1} << 42;
 constexpr std::int64_t kMaxStride = std::int64_t{1} << 32;
-constexpr const char* kRoleNames[] = {"input", "weights", "zeros", "output", "scratch", "payload"};
+constexpr double kDefaultTolerance = 1e-4;
+constexpr double kMaxTolerance = 0.1;
+constexpr std::int64_t kMaxImageSide = 1 << 20;
+constexpr std::size_t kMaxLaunches = 64;
+constexpr const char* kRoleNames[] = {"input",   "weights", "zeros",   "output",
+                                      "scratch", "payload", "residual"};
+constexpr const char* kTypeNames[] = {"f32", "f16"};
+constexpr const char* kPrecisionNames[] = {"fp32", "fp16", "fp16_fp32"};
 
-BufferRole parse_role(const Fields& fields) {
-  const std::string name = fields.text("role", kMaxName);
-  const auto found = std::find(std::begin(kRoleNames), std::end(kRoleNames), name);
-  if (found == std::end(kRoleNames)) {
-    throw JobError(Status::invalid_job, fields.path("role") + ": unknown buffer role " + one_line(name, 40));
+ImageShape parse_image(const Fields& fields, const PlanBuffer& buffer) {
+  if (buffer.role != BufferRole::scratch) {
+    throw JobError(Status::invalid_job, fields.path("image") + ": only a scratch buffer may be an image");
   }
-  return static_cast<BufferRole>(found - std::begin(kRoleNames));
+  std::vector<std::size_t> sides;
+  for (const Json& side : fields.array("image", 2)) {
+    sides.push_back(static_cast<std::size_t>(checked_integer(side, fields.path("image"), 1, kMaxImageSide)));
+  }
+  if (sides.size() != 2) throw JobError(Status::invalid_job, fields.path("image") + ": [width, height]");
+  return {sides[0], sides[1]};
 }
 
 PlanBuffer parse_buffer(const Fields& fields) {
   PlanBuffer buffer;
   buffer.name = fields.text("name", kMaxName);
-  buffer.role = parse_role(fields);
-  buffer.bytes = static_cast<std::size_t>(fields.integer("bytes", 4, kMaxBytes));
+  buffer.role = static_cast<BufferRole>(fields.one_of("role", kRoleNames));
+  if (fields.has("type")) buffer.type = static_cast<ElementType>(fields.one_of("type", kTypeNames));
+  if (fields.has("image")) {
+    buffer.image = parse_image(fields, buffer);
+    buffer.bytes = buffer.image->bytes(buffer.type);
+    return buffer;
+  }
+  buffer.bytes = static_cast<std::size_t>(fields.integer("bytes", 2, kMaxBytes));
   if (buffer.role == BufferRole::weights) buffer.panel = fields.integer("panel", 1, kMaxStride);
   if (buffer.role == BufferRole::output) {
     buffer.row_stride = fields.integer("row_stride", 1, kMaxStride);
@@ -92,6 +109,16 @@ PlanLaunch parse_launch(const Fields& fields, const std::vector<PlanBuffer>& buf
   return launch;
 }
 
+std::vector<PlanLaunch> parse_launches(const Fields& fields, const char* name,
+                                       const std::vector<PlanBuffer>& buffers) {
+  std::vector<PlanLaunch> launches;
+  for (const Json& item : fields.array(name, kMaxLaunches)) {
+    const Fields launch(item, fields.path(name + ("[" + std::to_string(launches.size()) + "]")));
+    launches.push_back(parse_launch(launch, buffers));
+  }
+  return launches;
+}
+
 }  // namespace
 
 std::size_t LaunchPlan::only(BufferRole role) const {
@@ -105,18 +132,19 @@ std::size_t LaunchPlan::only(BufferRole role) const {
 
 LaunchPlan parse_launch_plan(const Fields& fields) {
   LaunchPlan plan;
-  fields.integer("schema", 1, 1);
+  fields.integer("schema", 1, kPlanSchema);
   plan.program = fields.text("program", kMaxName);
+  if (fields.has("precision"))
+    plan.precision = static_cast<Precision>(fields.one_of("precision", kPrecisionNames));
+  plan.tolerance =
+      fields.has("tolerance") ? fields.number("tolerance", 0.0, kMaxTolerance) : kDefaultTolerance;
   std::size_t index = 0;
   for (const Json& item : fields.array("buffers", 64)) {
     plan.buffers.push_back(
         parse_buffer(Fields(item, fields.path("buffers[" + std::to_string(index++) + "]"))));
   }
-  index = 0;
-  for (const Json& item : fields.array("launches", 64)) {
-    const Fields launch(item, fields.path("launches[" + std::to_string(index++) + "]"));
-    plan.launches.push_back(parse_launch(launch, plan.buffers));
-  }
+  if (fields.has("setup")) plan.setup = parse_launches(fields, "setup", plan.buffers);
+  plan.launches = parse_launches(fields, "launches", plan.buffers);
   if (plan.launches.empty()) throw JobError(Status::invalid_job, fields.path("launches") + ": empty");
   plan.signals =
       static_cast<std::uint32_t>(fields.integer("signals", 0, std::numeric_limits<std::int32_t>::max()));

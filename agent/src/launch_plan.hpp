@@ -3,22 +3,30 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "elements.hpp"
 #include "fields.hpp"
+#include "memory.hpp"
 
 namespace splitfleet {
 
-enum class BufferRole { input, weights, zeros, output, scratch, payload };
+enum class BufferRole { input, weights, zeros, output, scratch, payload, residual };
+enum class Precision { fp32, fp16, fp16_fp32 };
 
 struct PlanBuffer {
   std::string name;
   BufferRole role = BufferRole::scratch;
+  ElementType type = ElementType::f32;
   std::size_t bytes = 0;
-  std::int64_t panel = 0;          // weights only
-  std::int64_t row_stride = 0;     // output only, in floats
-  std::int64_t column_offset = 0;  // output only, in floats
+  std::int64_t panel = 0;           // weights only
+  std::int64_t row_stride = 0;      // output only, in elements
+  std::int64_t column_offset = 0;   // output only, in elements
+  std::optional<ImageShape> image;  // scratch only; `bytes` is what its texels take
+
+  std::int64_t elements() const { return static_cast<std::int64_t>(bytes / bytes_of(type)); }
 };
 
 struct PlanArgument {
@@ -37,7 +45,10 @@ struct PlanLaunch {
 
 struct LaunchPlan {
   std::string program;
+  Precision precision = Precision::fp32;
+  double tolerance = 0.0;  // the largest acceptable max |output - reference| / max |reference|
   std::vector<PlanBuffer> buffers;
+  std::vector<PlanLaunch> setup;  // once, before the first execution
   std::vector<PlanLaunch> launches;
   std::uint32_t signals = 0;
 

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -56,6 +57,30 @@ Buffer::Buffer(const ClDevice* device, Use use, std::size_t bytes, MemoryBudget&
     host_ = ::operator new(bytes, std::align_val_t(kAlignment));
     std::memset(host_, 0, bytes);
   }
+}
+
+Buffer::Buffer(const ClDevice& device, const ImageShape& image, ElementType type, MemoryBudget& budget)
+    : device_(&device), bytes_(image.bytes(type)) {
+  budget.take(bytes_);
+  const std::string what = std::to_string(image.width) + " x " + std::to_string(image.height) + " texels";
+  if (!device.has_image(image.width, image.height)) {
+    throw JobError(Status::unsupported, "the device has no images of " + what);
+  }
+  const cl_image_format format = {CL_RGBA, type == ElementType::f16 ? CL_HALF_FLOAT : CL_FLOAT};
+  cl_image_desc shape{};
+  shape.image_type = CL_MEM_OBJECT_IMAGE2D;
+  shape.image_width = image.width;
+  shape.image_height = image.height;
+  cl_int code = CL_SUCCESS;
+  memory_ = device.api().clCreateImage(device.context(), CL_MEM_READ_WRITE, &format, &shape, nullptr, &code);
+  ClDevice::check(code, "clCreateImage of " + what);
+  const std::array<float, 4> zero{};
+  const std::array<std::size_t, 3> origin{};
+  const std::array<std::size_t, 3> region = {image.width, image.height, 1};
+  code = device.api().clEnqueueFillImage(device.queue(), memory_, zero.data(), origin.data(), region.data(),
+                                         0, nullptr, nullptr);
+  if (code != CL_SUCCESS) device.api().clReleaseMemObject(memory_);
+  ClDevice::check(code, "clEnqueueFillImage of " + what);
 }
 
 Buffer::~Buffer() {

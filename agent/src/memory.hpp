@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cl_device.hpp"
+#include "elements.hpp"
 
 namespace splitfleet {
 
@@ -22,6 +23,14 @@ class MemoryBudget {
 
 std::size_t machine_memory_bytes();
 
+// The size of a two-dimensional image, in texels of four channels.
+struct ImageShape {
+  std::size_t width = 1;
+  std::size_t height = 1;
+
+  std::size_t bytes(ElementType type) const { return width * height * 4 * bytes_of(type); }
+};
+
 // One allocation of its own, aligned to 64 bytes, zero-filled.
 class Buffer {
  public:
@@ -32,6 +41,9 @@ class Buffer {
 
   // `device` may be null: plain host memory.
   Buffer(const ClDevice* device, Use use, std::size_t bytes, MemoryBudget& budget);
+  // An image2d of RGBA texels, which only kernels use. Throws JobError(unsupported) where the device has no
+  // such images.
+  Buffer(const ClDevice& device, const ImageShape& image, ElementType type, MemoryBudget& budget);
   ~Buffer();
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;

@@ -11,6 +11,8 @@
 
 namespace splitfleet {
 
+constexpr int kResultSchema = 2;  // of every line that this agent writes
+
 class ResultFile {
  public:
   // Locks PATH.lock, cuts a torn last line off PATH and PATH.attempts and reads what is done. Throws

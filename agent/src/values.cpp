@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::uint32_t kInputSeed = 0x1F123BB5U;
 constexpr std::uint32_t kWeightSeed = 0x5D0B7A19U;
+constexpr std::uint32_t kResidualSeed = 0x2C9D4E83U;
 
 // An integer hash (multiply, shift, exclusive-or), cheap enough to fill matrices and free of state, so any
 // element can be computed on its own. Indices are taken modulo 2^32.
@@ -22,33 +23,47 @@ float scrambled(std::uint32_t index, std::uint32_t seed) {
 
 }  // namespace
 
-float input_value(std::int64_t index) {
-  return scrambled(static_cast<std::uint32_t>(index), kInputSeed);
+float Values::kept(float value) const {
+  return in_half_ ? rounded_to_half(value) : value;
 }
 
-float weight_value(const Operator& whole, std::int64_t k, std::int64_t o) {
-  return scrambled(static_cast<std::uint32_t>(k * whole.out_channels + o), kWeightSeed);
+float Values::input(std::int64_t index) const {
+  return kept(scrambled(static_cast<std::uint32_t>(index), kInputSeed));
 }
 
-void fill_input(float* input, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) input[i] = input_value(i);
+float Values::weight(const Operator& whole, std::int64_t k, std::int64_t o) const {
+  return kept(scrambled(static_cast<std::uint32_t>(k * whole.out_channels + o), kWeightSeed));
 }
 
-void fill_weights(const Operator& whole, std::int64_t first, std::int64_t channels, std::int64_t panel,
-                  float* packed) {
+float Values::residual(std::int64_t index) const {
+  return kept(scrambled(static_cast<std::uint32_t>(index), kResidualSeed));
+}
+
+void Values::fill_input(Elements values, std::int64_t count) const {
+  for (std::int64_t i = 0; i < count; ++i) values.set(i, input(i));
+}
+
+void Values::fill_weights(const Operator& whole, std::int64_t first, std::int64_t channels,
+                          std::int64_t panel, Elements packed) const {
   const std::int64_t depth = whole.depth();
+  std::int64_t at = 0;
   for (std::int64_t column = 0; column < channels; column += panel) {
     const std::int64_t filled = std::min(panel, channels - column);
     for (std::int64_t k = 0; k < depth; ++k) {
-      for (std::int64_t i = 0; i < filled; ++i) packed[i] = weight_value(whole, k, first + column + i);
-      std::fill(packed + filled, packed + panel, 0.0F);
-      packed += panel;
+      for (std::int64_t i = 0; i < panel; ++i) {
+        packed.set(at++, i < filled ? weight(whole, k, first + column + i) : 0.0F);
+      }
     }
   }
 }
 
-std::int64_t packed_weight_floats(const Operator& whole, std::int64_t channels, std::int64_t panel) {
-  return (channels + panel - 1) / panel * panel * whole.depth();
+void Values::fill_residual(const Operator& whole, std::int64_t first, std::int64_t channels,
+                           std::int64_t row_stride, std::int64_t column_offset, Elements values) const {
+  for (std::int64_t row = 0; row < whole.rows(); ++row) {
+    for (std::int64_t o = 0; o < channels; ++o) {
+      values.set(row * row_stride + column_offset + o, residual(row * whole.out_channels + first + o));
+    }
+  }
 }
 
 }  // namespace splitfleet

@@ -1,27 +1,41 @@
-// Deterministic pseudo-random operands: the same logical weight on the CPU, on the GPU and in the reference.
+// Deterministic pseudo-random operands: the same logical value on the CPU, on the GPU and in the reference.
 #pragma once
 
 #include <cstdint>
 
+#include "elements.hpp"
 #include "operator.hpp"
 
 namespace splitfleet {
 
-// Element `index` of the input, in [-1, 1].
-float input_value(std::int64_t index);
+// Values in [-1, 1]. Where a GPU stores halves, every value is one that half precision can hold: its
+// conversions are then exact, and an error that is found was made by computing.
+class Values {
+ public:
+  explicit Values(bool in_half = false) : in_half_(in_half) {}
 
-// Element (k, o) of the logical weight matrix [depth, out_channels] of the whole operator, in [-1, 1].
-float weight_value(const Operator& whole, std::int64_t k, std::int64_t o);
+  // Element `index` of the input.
+  float input(std::int64_t index) const;
+  // Element (k, o) of the logical weight matrix [depth, out_channels] of the whole operator.
+  float weight(const Operator& whole, std::int64_t k, std::int64_t o) const;
+  // Element `index` of the residual tensor [rows, out_channels] of the whole operator.
+  float residual(std::int64_t index) const;
 
-void fill_input(float* input, std::int64_t count);
+  void fill_input(Elements input, std::int64_t count) const;
+  // Writes columns [first, first + channels) of the whole operator's weights in panels of `panel` columns:
+  // element (k, o) lies at ((o / panel) * depth + k) * panel + o % panel; the last panel is filled up with
+  // zeros. `panel == channels` gives the plain row-major matrix [depth, channels].
+  void fill_weights(const Operator& whole, std::int64_t first, std::int64_t channels, std::int64_t panel,
+                    Elements packed) const;
+  // Writes columns [first, first + channels) of the whole operator's residual: element (row, o) lies at
+  // row * row_stride + column_offset + o.
+  void fill_residual(const Operator& whole, std::int64_t first, std::int64_t channels,
+                     std::int64_t row_stride, std::int64_t column_offset, Elements residual) const;
 
-// Writes columns [first, first + channels) of the whole operator's weights in panels of `panel` columns:
-// element (k, o) lies at ((o / panel) * depth + k) * panel + o % panel; the last panel is filled up with
-// zeros. `panel == channels` gives the plain row-major matrix [depth, channels].
-void fill_weights(const Operator& whole, std::int64_t first, std::int64_t channels, std::int64_t panel,
-                  float* packed);
+ private:
+  float kept(float value) const;
 
-// Number of floats that fill_weights writes.
-std::int64_t packed_weight_floats(const Operator& whole, std::int64_t channels, std::int64_t panel);
+  bool in_half_;
+};
 
 }  // namespace splitfleet

@@ -12,7 +12,7 @@
 namespace splitfleet {
 namespace {
 
-constexpr double kTolerance = 1e-4;
+constexpr double kCpuTolerance = 1e-4;
 constexpr std::int64_t kSampleCount = 256;
 
 std::string place(std::int64_t row, std::int64_t channel) {
@@ -20,7 +20,7 @@ std::string place(std::int64_t row, std::int64_t channel) {
 }
 
 // One output element by the operator's definition.
-double plain_output(const Operator& op, std::int64_t row, std::int64_t channel) {
+double plain_output(const Operator& op, const Values& values, std::int64_t row, std::int64_t channel) {
   const std::int64_t top = row / op.out_width() * op.stride - op.pad_h;
   const std::int64_t left = row % op.out_width() * op.stride - op.pad_w;
   double sum = 0.0;
@@ -29,7 +29,7 @@ double plain_output(const Operator& op, std::int64_t row, std::int64_t channel) 
     const std::int64_t x = left + k / op.in_channels % op.kernel_w;
     if (y < 0 || y >= op.height || x < 0 || x >= op.width) continue;
     const std::int64_t index = (y * op.width + x) * op.in_channels + k % op.in_channels;
-    sum += static_cast<double>(input_value(index)) * static_cast<double>(weight_value(op, k, channel));
+    sum += static_cast<double>(values.input(index)) * static_cast<double>(values.weight(op, k, channel));
   }
   return sum;
 }
@@ -37,6 +37,8 @@ double plain_output(const Operator& op, std::int64_t row, std::int64_t channel) 
 // The worst deviation seen so far, and the size of the reference that it is measured by.
 class Deviation {
  public:
+  explicit Deviation(double tolerance) : tolerance_(tolerance) {}
+
   void compare(double output, double reference, std::int64_t row, std::int64_t channel) {
     largest_ = std::max(largest_, std::abs(reference));
     const double error = std::abs(output - reference);
@@ -49,7 +51,7 @@ class Deviation {
   }
   double checked() const {
     const double relative = largest_ > 0.0 ? worst_ / largest_ : worst_;
-    if (relative > kTolerance) {
+    if (relative > tolerance_) {
       char error[40];
       std::snprintf(error, sizeof(error), "relative error %.3g: ", relative);
       throw JobError(Status::wrong_result, error + where_);
@@ -58,6 +60,7 @@ class Deviation {
   }
 
  private:
+  double tolerance_;
   double largest_ = 0.0;
   double worst_ = 0.0;
   std::string where_;
@@ -65,11 +68,11 @@ class Deviation {
 
 // Every element of the operator's columns was written, and none beside them.
 void check_poison(const OutputView& view, const Operator& op) {
-  for (std::int64_t i = 0; i < view.floats; ++i) {
+  for (std::int64_t i = 0; i < view.count; ++i) {
     const std::int64_t row = i / view.row_stride;
     const std::int64_t channel = i % view.row_stride - view.column_offset;
     const bool belongs = row < op.rows() && channel >= 0 && channel < op.out_channels;
-    const bool written = !std::isnan(view.data[i]);
+    const bool written = !std::isnan(view.elements.get(i));
     if (belongs == written) continue;
     throw JobError(Status::wrong_result,
                    belongs ? place(row, channel) + " was not written (or is no number)"
@@ -77,32 +80,35 @@ void check_poison(const OutputView& view, const Operator& op) {
   }
 }
 
-double compare_with_backend(const OutputView& view, const Operator& op, Machine& machine,
+double compare_with_backend(const OutputView& view, const Workload& workload, Machine& machine,
                             MemoryBudget& budget) {
+  const Operator& op = *workload.work().op;
   const auto floats = [&](std::int64_t count) {
     return Buffer(nullptr, Buffer::Use::shared, static_cast<std::size_t>(count) * sizeof(float), budget);
   };
   Buffer input = floats(op.input_floats());
   Buffer weights = floats(op.weight_floats());
   Buffer reference = floats(op.output_floats());
-  fill_input(input.map_floats(CL_MAP_WRITE), op.input_floats());
-  fill_weights(op, 0, op.out_channels, op.out_channels, weights.map_floats(CL_MAP_WRITE));
+  const Values& values = workload.values();
+  values.fill_input({input.map(CL_MAP_WRITE), ElementType::f32}, op.input_floats());
+  values.fill_weights(op, 0, op.out_channels, op.out_channels, {weights.map(CL_MAP_WRITE), ElementType::f32});
   float* expected = reference.map_floats(CL_MAP_READ);
   machine.backend()
       .prepare(op, weights.map_floats(CL_MAP_READ), machine.threads({}))
       ->run(input.map_floats(CL_MAP_READ), expected, op.out_channels);
-  Deviation deviation;
+  Deviation deviation(workload.work().plan->tolerance);
   for (std::int64_t row = 0; row < op.rows(); ++row) {
-    const float* line = view.data + row * view.row_stride + view.column_offset;
+    const std::int64_t first = row * view.row_stride + view.column_offset;
     for (std::int64_t o = 0; o < op.out_channels; ++o) {
-      deviation.compare(line[o], expected[row * op.out_channels + o], row, o);
+      deviation.compare(view.elements.get(first + o), expected[row * op.out_channels + o], row, o);
     }
   }
   return deviation.checked();
 }
 
-double compare_sample(const OutputView& view, const Operator& op) {
-  Deviation deviation;
+double compare_sample(const OutputView& view, const Workload& workload) {
+  const Operator& op = *workload.work().op;
+  Deviation deviation(kCpuTolerance);
   const std::int64_t total = op.output_floats();
   const std::int64_t count = std::min(total, kSampleCount);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -111,8 +117,8 @@ double compare_sample(const OutputView& view, const Operator& op) {
     const std::int64_t channel = total == count
                                      ? i % op.out_channels
                                      : (i == count - 1 ? op.out_channels - 1 : i * 31 % op.out_channels);
-    deviation.compare(view.data[row * view.row_stride + channel], plain_output(op, row, channel), row,
-                      channel);
+    deviation.compare(view.elements.get(row * view.row_stride + channel),
+                      plain_output(op, workload.values(), row, channel), row, channel);
   }
   return deviation.checked();
 }
@@ -126,8 +132,9 @@ double verify(Workload& workload, Machine& machine, MemoryBudget budget) {
   workload.execute();
   const OutputView view = workload.output();
   check_poison(view, op);
-  const double error = workload.work().kind == JobKind::cpu ? compare_sample(view, op)
-                                                            : compare_with_backend(view, op, machine, budget);
+  const double error = workload.work().kind == JobKind::cpu
+                           ? compare_sample(view, workload)
+                           : compare_with_backend(view, workload, machine, budget);
   workload.settle();
   return error;
 }

@@ -9,7 +9,9 @@
 namespace splitfleet {
 
 Workload::Workload(Machine& machine, const Work& work, const ProgramSource* source, MemoryBudget& budget)
-    : work_(work), pool_(machine.threads(work.cores)) {
+    : work_(work),
+      pool_(machine.threads(work.cores)),
+      values_(work.plan && work.plan->precision != Precision::fp32) {
   pin_caller();
   if (work.plan) {
     if (source == nullptr) {
@@ -20,7 +22,7 @@ Workload::Workload(Machine& machine, const Work& work, const ProgramSource* sour
   }
   if (work.op) {
     if (work.cut > 0) prepare_cpu(machine, budget);
-    fill_input(input_->map_floats(CL_MAP_WRITE), work.op->input_floats());
+    values_.fill_input({input_->map(CL_MAP_WRITE), input_type_}, work.op->input_floats());
     input_->unmap();
   }
 }
@@ -33,11 +35,16 @@ void Workload::prepare_gpu(Machine& machine, const ProgramSource& source, Memory
   if (!work_.op) return;
   const std::size_t weights_index = plan.only(BufferRole::weights);
   const std::size_t output_index = plan.only(BufferRole::output);
+  const std::size_t input_index = plan.only(BufferRole::input);
+  const PlanBuffer& planned_weights = plan.buffers[weights_index];
   Buffer& weights = gpu_->buffer(weights_index);
-  fill_weights(*work_.op, work_.cut, work_.op->out_channels - work_.cut, plan.buffers[weights_index].panel,
-               weights.map_floats(CL_MAP_WRITE));
+  values_.fill_weights(*work_.op, work_.cut, work_.op->out_channels - work_.cut, planned_weights.panel,
+                       {weights.map(CL_MAP_WRITE), planned_weights.type});
   weights.unmap();
-  input_ = &gpu_->buffer(plan.only(BufferRole::input));
+  gpu_->set_up();
+  input_ = &gpu_->buffer(input_index);
+  input_type_ = plan.buffers[input_index].type;
+  output_type_ = plan.buffers[output_index].type;
   output_ = &gpu_->buffer(output_index);
   layout_.row_stride = plan.buffers[output_index].row_stride;
   // The view of a joint execution is the whole output, not the GPU's columns of it.
@@ -63,7 +70,7 @@ void Workload::prepare_cpu(Machine& machine, MemoryBudget& budget) {
   }
   cpu_output_ = own_output_ ? own_output_.get() : output_;
   cpu_weights_ = std::make_unique<Buffer>(nullptr, Buffer::Use::shared, bytes(half.weight_floats()), budget);
-  fill_weights(whole, 0, work_.cut, work_.cut, cpu_weights_->map_floats(CL_MAP_WRITE));
+  values_.fill_weights(whole, 0, work_.cut, work_.cut, {cpu_weights_->map(CL_MAP_WRITE), ElementType::f32});
   cpu_ = machine.backend().prepare(half, cpu_weights_->map_floats(CL_MAP_READ), pool_);
 }
 
@@ -116,15 +123,17 @@ std::optional<EventTimes> Workload::settle() {
 void Workload::fill_output(float value) {
   for (Buffer* buffer : {output_, own_output_.get()}) {
     if (buffer == nullptr) continue;
-    std::fill_n(buffer->map_floats(CL_MAP_WRITE), buffer->bytes() / sizeof(float), value);
+    const Elements elements(buffer->map(CL_MAP_WRITE), output_type_);
+    const auto count = static_cast<std::int64_t>(buffer->bytes() / bytes_of(output_type_));
+    for (std::int64_t i = 0; i < count; ++i) elements.set(i, value);
     buffer->unmap();
   }
 }
 
 OutputView Workload::output() {
   OutputView view = layout_;
-  view.data = output_->map_floats(CL_MAP_READ | CL_MAP_WRITE);
-  view.floats = static_cast<std::int64_t>(output_->bytes() / sizeof(float));
+  view.elements = Elements(output_->map(CL_MAP_READ | CL_MAP_WRITE), output_type_);
+  view.count = static_cast<std::int64_t>(output_->bytes() / bytes_of(output_type_));
   return view;
 }
 

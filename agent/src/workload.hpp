@@ -8,6 +8,7 @@
 
 #include "job.hpp"
 #include "machine.hpp"
+#include "values.hpp"
 
 namespace splitfleet {
 
@@ -17,10 +18,10 @@ struct HostTimes {
   std::int64_t cpu_ns = 0;   // the CPU half alone
 };
 
-// The output as the host sees it after an execution: rows of `row_stride` floats.
+// The output as the host sees it after an execution: rows of `row_stride` elements.
 struct OutputView {
-  float* data = nullptr;
-  std::int64_t floats = 0;
+  Elements elements;
+  std::int64_t count = 0;
   std::int64_t row_stride = 0;
   std::int64_t column_offset = 0;
 };
@@ -39,6 +40,8 @@ class Workload {
   std::optional<EventTimes> settle();
 
   const Work& work() const { return work_; }
+  // What the operands hold.
+  const Values& values() const { return values_; }
   // Fills the output with `value` (between executions).
   void fill_output(float value);
   // The output of the last execution; before settle().
@@ -54,6 +57,9 @@ class Workload {
 
   const Work& work_;
   ThreadPool& pool_;
+  Values values_;
+  ElementType input_type_ = ElementType::f32;
+  ElementType output_type_ = ElementType::f32;
   std::unique_ptr<GpuPlan> gpu_;
   std::unique_ptr<Buffer> own_input_;   // without a GPU half
   std::unique_ptr<Buffer> own_output_;  // without a GPU half, or where the host may not write beside a kernel

@@ -69,7 +69,7 @@ INVALID: dict[str, tuple[Line, str]] = {
     "small output": (gpu("job", 4, 4, 4, operator=linear(5, 4, 4)), "input buffer"),
     "unknown kind": (cpu("job", linear(2, 2, 2)) | {"kind": "train"}, "kind"),
     "unknown join": (sync("job", "hope"), "join"),
-    "newer schema": (cpu("job", linear(2, 2, 2)) | {"schema": 2}, "schema"),
+    "newer schema": (cpu("job", linear(2, 2, 2)) | {"schema": 3}, "schema"),
     "too long": (
         cpu("job", linear(2, 2, 2), repeat={**cpu("", linear(1, 1, 1))["repeat"], "max_time_us": 60_000_001}),
         "repeat.max_time_us",

@@ -32,9 +32,9 @@ def test_a_batch_is_framed_and_in_order(agent: Agent) -> None:
     first, *results, end = agent.read()
     assert first["type"] == "agent"
     assert first["opencl"].startswith("OpenCL 3.0 PoCL")
-    assert first["backend"].startswith("eigen-")
+    assert first["backends"]["eigen"].startswith("eigen-")
     assert [line["id"] for line in results] == ["b", "a"]
-    assert end == {"type": "end", "schema": 1, "jobs": 2}
+    assert end == {"type": "end", "schema": 2, "jobs": 2}
 
 
 @pytest.mark.parametrize("wait", JOINS)

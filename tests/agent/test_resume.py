@@ -43,7 +43,7 @@ def test_killed_in_mid_batch(agent_without_opencl: Agent) -> None:
     lines = agent.again()
     assert results_of(lines) == names
     assert [line["type"] for line in lines].count("agent") == 3
-    assert lines[-1] == {"type": "end", "schema": 1, "jobs": 40}
+    assert lines[-1] == {"type": "end", "schema": 2, "jobs": 40}
 
 
 def test_torn_last_line_is_cut_off(agent_without_opencl: Agent) -> None:

@@ -17,7 +17,7 @@ def profile(model: str = "Test Phone", *, cores: int = 2, svm: bool = True, **op
             "compiler": "gcc",
             "isa": "avx2",
             "architecture": "x86_64",
-            "backend": "eigen-3.4.0",
+            "backends": {"eigen": "eigen-3.4.0"},
         },
         "cpu": {"cores": [{"id": i, "max_khz": 2_000_000} for i in range(cores)]},
         "memory_bytes": 1 << 32,

@@ -14,7 +14,7 @@ from splitfleet.predictors.traces import read_traces, write_traces
 
 CAPABILITIES: dict[str, Any] = {
     "schema": 1,
-    "agent": {"version": "0.1.0", "build": "b1", "isa": "avx2", "backend": "eigen-3.4.0", "architecture": "x86_64"},
+    "agent": {"version": "0.1.0", "build": "b1", "isa": "avx2", "backends": {"eigen": "eigen-3.4.0"}, "architecture": "x86_64"},
     "cpu": {"cores": [{"id": 1, "max_khz": None}]},
     "opencl": {
         "platform": "Synthetic",
