@@ -10,6 +10,7 @@ from pathlib import Path
 from .adb_link import usb_serials
 from .adb_transport import AdbTransport
 from .campaign import Phones
+from .conditions import Conditions
 from .local_device import local_transport
 from .messages import PhoneCommand, PhoneMessage
 from .phone import identify_android, identify_host
@@ -39,7 +40,16 @@ def _adb_place(address: str, usb: bool, deadlines: Deadlines) -> PhonePlace:
 class Broker:
     """Runs as a Ray actor, one on each host; nothing here knows of Ray. No method blocks for long."""
 
-    def __init__(self, phones: Phones, local_folder: Path, owner: str, pace: Pace, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        phones: Phones,
+        conditions: Conditions,
+        local_folder: Path,
+        owner: str,
+        pace: Pace,
+        deadlines: Deadlines,
+    ) -> None:
+        self._conditions = conditions
         self._phones = phones
         self._local_folder = local_folder
         self._owner = owner
@@ -81,7 +91,7 @@ class Broker:
     def _find(self) -> None:
         for place in find_places(self._phones, self._local_folder, self._deadlines):
             if place.address not in self._workers:
-                worker = PhoneWorker(place, self._owner, self._messages.put, self._pace)
+                worker = PhoneWorker(place, self._owner, self._messages.put, self._pace, self._conditions)
                 self._workers[place.address] = worker
                 worker.start()
 

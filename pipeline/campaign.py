@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.operators import CUT_MULTIPLE, Conv2d, Linear, Operator
 
+from .conditions import Backend, Conditions
 from .toml_lines import Path as KeyPath
 from .toml_lines import TomlLines
 from .validation import explain
@@ -53,16 +54,28 @@ class Measure(_Section):
     """What is measured of each operator, and how."""
 
     samples: Samples = Samples()
-    threads: tuple[PositiveInt, ...] = Field(default=(1,), min_length=1)
+    threads: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | Literal["all"] = (1,)
     joins: tuple[Join, ...] = ("svm_poll", "event_wait", "finish")
     checked_joins: int = Field(default=20_000, ge=0, le=10_000_000)
-    backend: Literal["eigen"] = "eigen"
+    backend: Backend = "eigen"
     repeat: Repeat = Repeat()
+
+    @property
+    def conditions(self) -> Conditions:
+        """What is asked of every phone."""
+        return Conditions(self.backend)
 
     @field_validator("threads", "joins", mode="before")
     @classmethod
     def _list(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _threads(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "all":
+            raise ValueError(f'write a list of thread counts, or "all", not {value!r}')
+        return value
 
 
 class Publish(_Section):

@@ -58,7 +58,14 @@ def run_campaign(
     campaign = load_campaign(file)
     progress = progress or progress_on(Console(stderr=True))
     _check_unchanged(campaign, file, folder)
-    with Fleet(phones or campaign.phones, folder, progress, seed=campaign.seed, settings=settings) as fleet:
+    with Fleet(
+        phones or campaign.phones,
+        folder,
+        progress,
+        conditions=campaign.measure.conditions,
+        seed=campaign.seed,
+        settings=settings,
+    ) as fleet:
         fleet.ledger.put("campaign_id", campaign.id)
         fleet.ledger.put("campaign_name", campaign.name)
         _copy_sources(campaign, folder)

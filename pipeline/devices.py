@@ -11,6 +11,7 @@ from splitfleet.kernels.errors import DeviceError
 
 from .broker import find_places
 from .campaign import Phones
+from .conditions import Conditions
 from .messages import PhoneMessage, StatusChanged
 from .phone_state import PhoneState, PhoneStatus
 from .phone_worker import Pace, PhoneWorker
@@ -20,10 +21,10 @@ _OWNER = "devices"  # no batch has this name, so none is touched
 _LONGEST_S = 240.0  # the first phone of a kind may wait until an agent is built
 
 
-def find_devices(phones: Phones) -> list[PhoneStatus]:
+def find_devices(phones: Phones, conditions: Conditions | None = None) -> list[PhoneStatus]:
     """The state of every phone once it has settled, in the order in which they are named.
 
-    Raises DeviceError when there is none at all.
+    The device class is that under a campaign's `conditions`. Raises DeviceError when there is none at all.
     """
     messages: queue.Queue[PhoneMessage] = queue.Queue()
     deadlines = Deadlines()
@@ -34,7 +35,7 @@ def find_devices(phones: Phones) -> list[PhoneStatus]:
                 "no phone attached: plug one in with USB debugging on, or name it: splitfleet devices --phone HOST:PORT"
             )
         found = {place.address: PhoneStatus(place.address, PhoneState.CONNECTING) for place in places}
-        workers = [PhoneWorker(place, _OWNER, messages.put, Pace()) for place in places]
+        workers = [PhoneWorker(place, _OWNER, messages.put, Pace(), conditions) for place in places]
         for worker in workers:
             worker.start()
         deadline = time.monotonic() + _LONGEST_S

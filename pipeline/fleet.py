@@ -18,6 +18,7 @@ from types import TracebackType
 from splitfleet.kernels.errors import DeviceError, UserError
 
 from .campaign import Phones
+from .conditions import Conditions
 from .directory import Directory
 from .ingestion import ingest
 from .interrupts import interrupts
@@ -62,7 +63,14 @@ class Fleet:
     """The phones of a campaign folder, from entering the block to leaving it. Owns the folder's ledger."""
 
     def __init__(
-        self, phones: Phones, folder: Path, progress: Progress, *, seed: int = 0, settings: FleetSettings | None = None
+        self,
+        phones: Phones,
+        folder: Path,
+        progress: Progress,
+        *,
+        conditions: Conditions | None = None,
+        seed: int = 0,
+        settings: FleetSettings | None = None,
     ) -> None:
         if not (phones.tcp or phones.usb or phones.local):
             raise UserError(
@@ -71,6 +79,7 @@ class Fleet:
         self.folder = folder
         self._phones = phones
         self._progress = progress
+        self._conditions = conditions or Conditions()
         self._seed = seed
         self._settings = settings or FleetSettings()
         self._stack = ExitStack()
@@ -86,7 +95,14 @@ class Fleet:
             stack.enter_context(ray_session())
             local = self.folder / "local-device"
             self._broker = stack.enter_context(
-                ray_broker(self._phones, local.absolute(), self.ledger.owner, settings.pace, settings.deadlines)
+                ray_broker(
+                    self._phones,
+                    self._conditions,
+                    local.absolute(),
+                    self.ledger.owner,
+                    settings.pace,
+                    settings.deadlines,
+                )
             )
             self._directory = Directory(self.ledger, self._broker.addresses())
             self._stack = stack.pop_all()

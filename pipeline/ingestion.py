@@ -8,12 +8,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from splitfleet.predictors.traces import write_traces
+from splitfleet.predictors.traces import SAMPLES, write_traces
 
 from .ledger import Ledger
 
-_SAMPLES = ("queued_ns", "submit_ns", "start_ns", "end_ns", "wall_ns", "cpu_ns")
-_FROM_RESULT = ("status", "error", "max_relative_error", "checked_joins", "mismatches", "build_us", "elapsed_us")
+_FROM_JOB = ("threads", "core_mask", "cut", "chain_length", "operation", "bytes")
+_FROM_RESULT = (
+    "status", "error", "max_relative_error", "checked_joins", "mismatches", "build_us", "elapsed_us", "warmup",
+    "started_unix_us",
+)  # fmt: skip
+_FROM_BATCH = ("temperature_before_c", "temperature_after_c", "telemetry_before", "telemetry_after")
 
 
 def ingest(ledger: Ledger, folder: Path) -> int:
@@ -60,18 +64,16 @@ def _row(attempt: dict[str, Any], campaign: str, profiles: dict[str, dict[str, A
         "operator": operator and json.dumps(operator, sort_keys=True),
         "kernel": plan.get("kernel"),
         "quantities": json.dumps(plan.get("quantities", {}), sort_keys=True),
-        "threads": body.get("threads"),
-        "core_mask": body.get("core_mask"),
-        "cut": body.get("cut"),
+        "precision": point.get("precision", "fp32"),  # absent where an earlier version met the phone
+        **{name: body.get(name) for name in _FROM_JOB},
         "join": body.get("join", body.get("wait")),
+        "mode": body.get("mode", "single") if attempt["kind"] == "gpu" else None,
         **{name: result.get(name) for name in _FROM_RESULT},
-        **{name: samples.get(name) for name in _SAMPLES},
+        **{name: samples.get(name) for name in SAMPLES},
         "variants": _variants(result),
         "rejected_context_switch": rejected.get("context_switch"),
         "rejected_event_order": rejected.get("event_order"),
-        "started_unix_us": result.get("started_unix_us"),
-        "temperature_before_c": attempt["temperature_before_c"],
-        "temperature_after_c": attempt["temperature_after_c"],
+        **{name: attempt[name] for name in _FROM_BATCH},
         "agent_build": point["agent_build"],
         "isa": point["isa"],
         "backend": point["backend"],
@@ -87,7 +89,7 @@ def _variants(result: dict[str, Any]) -> list[dict[str, Any]] | None:
         {
             "name": variant["name"],
             "max_relative_error": variant.get("max_relative_error"),
-            "wall_ns": (variant.get("samples") or {}).get("wall_ns"),
+            **{name: (variant.get("samples") or {}).get(name) for name in SAMPLES},
         }
         for variant in variants
     ]

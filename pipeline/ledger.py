@@ -27,7 +27,7 @@ from splitfleet.kernels.programs import Program
 from .jobs import Job
 from .readings import Readings
 
-LEDGER_SCHEMA = 1
+LEDGER_SCHEMA = 2
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE phones (
@@ -39,7 +39,8 @@ CREATE TABLE jobs (
     programs TEXT NOT NULL, PRIMARY KEY (id, purpose)) WITHOUT ROWID;
 CREATE TABLE batches (
     id TEXT PRIMARY KEY, phone TEXT NOT NULL REFERENCES phones, purpose TEXT NOT NULL,
-    offset INTEGER NOT NULL DEFAULT 0, agent TEXT, temperature_before_c REAL, temperature_after_c REAL) WITHOUT ROWID;
+    offset INTEGER NOT NULL DEFAULT 0, agent TEXT, temperature_before_c REAL, temperature_after_c REAL,
+    telemetry_before TEXT, telemetry_after TEXT) WITHOUT ROWID;
 CREATE TABLE attempts (
     job TEXT NOT NULL, phone TEXT NOT NULL REFERENCES phones, purpose TEXT NOT NULL, attempt INTEGER NOT NULL,
     batch TEXT NOT NULL REFERENCES batches, state TEXT NOT NULL CHECK (state IN ('leased', 'done', 'failed')),
@@ -87,6 +88,11 @@ class Ledger:
                 for statement in filter(None, map(str.strip, _TABLES.split(";"))):
                     self._db.execute(statement)
                 self._db.execute("INSERT INTO meta VALUES ('owner', ?)", (secrets.token_hex(4),))
+                self._db.execute(f"PRAGMA user_version = {LEDGER_SCHEMA}")
+        elif version == 1:
+            with self.transaction():
+                for name in ("telemetry_before", "telemetry_after"):
+                    self._db.execute(f"ALTER TABLE batches ADD COLUMN {name} TEXT")
                 self._db.execute(f"PRAGMA user_version = {LEDGER_SCHEMA}")
         elif version != LEDGER_SCHEMA:
             self.close()
@@ -262,6 +268,17 @@ class Ledger:
         """Stores the first line of the batch's results, which describes the agent."""
         self._db.execute("UPDATE batches SET agent = ? WHERE id = ?", (json.dumps(line, sort_keys=True), batch))
 
+    def set_telemetry(self, batch: str, line: dict[str, Any]) -> None:
+        """Stores what the agent read of the phone when a batch began or ended. An agent that was started again on the
+        batch tells its start again: the first one counts."""
+        text = json.dumps(line, sort_keys=True)
+        if line.get("when") == "start":
+            self._db.execute(
+                "UPDATE batches SET telemetry_before = COALESCE(telemetry_before, ?) WHERE id = ?", (text, batch)
+            )
+        else:
+            self._db.execute("UPDATE batches SET telemetry_after = ? WHERE id = ?", (text, batch))
+
     def set_readings(self, batch: str, before: Readings, after: Readings) -> None:
         self._db.execute(
             "UPDATE batches SET temperature_before_c = ?, temperature_after_c = ? WHERE id = ?",
@@ -272,7 +289,8 @@ class Ledger:
         """Every accepted attempt with its job, batch and phone, in a fixed order."""
         cursor = self._db.execute(
             "SELECT attempts.job, attempts.phone, attempts.purpose, attempts.attempt, attempts.result, "
-            "jobs.device_class, jobs.kind, jobs.body, batches.temperature_before_c, batches.temperature_after_c "
+            "jobs.device_class, jobs.kind, jobs.body, batches.temperature_before_c, batches.temperature_after_c, "
+            "batches.telemetry_before, batches.telemetry_after "
             "FROM attempts JOIN jobs ON jobs.id = attempts.job AND jobs.purpose = attempts.purpose "
             "JOIN batches ON batches.id = attempts.batch WHERE accepted = 1 "
             "ORDER BY attempts.phone, attempts.purpose, attempts.job"
@@ -298,7 +316,8 @@ def _look_at(folder: Path) -> sqlite3.Connection:
     path = folder / "ledger.sqlite"
     if path.is_file():
         database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        if database.execute("PRAGMA user_version").fetchone()[0] == LEDGER_SCHEMA:
+        # The tables that are looked at are the same in both.
+        if database.execute("PRAGMA user_version").fetchone()[0] in (1, LEDGER_SCHEMA):
             return database
         database.close()
     raise UserError(

@@ -15,6 +15,7 @@ from splitfleet.kernels.errors import DeviceError
 
 from .adb_link import splitfleet_home
 from .agent_build import build_agent
+from .conditions import Conditions
 from .phone_batch import PhoneBatch, failed_command
 from .profile import DeviceProfile, big_core_mask
 from .transport import Transport
@@ -87,10 +88,11 @@ def identify_host() -> Identity:
     return Identity(serial, f"Local {platform.machine()}", cpu, platform.machine(), "native", {})
 
 
-def prepare(transport: Transport, identity: Identity) -> Phone:
+def prepare(transport: Transport, identity: Identity, conditions: Conditions | None = None) -> Phone:
     """Puts the agent on the device unless it is there, and asks it for the device's capabilities.
 
-    Raises NoOpenCL, PhoneStorageFull, another DeviceError where no agent fits, HarnessError where none can be built.
+    Raises NoOpenCL, PhoneStorageFull, another DeviceError where no agent fits or the phone cannot do what the
+    conditions ask for, HarnessError where no agent can be built.
     """
     agent = _install_agent(transport, _agent_for(identity, transport.name))
     capabilities = _ask_agent(transport, agent)
@@ -99,8 +101,12 @@ def prepare(transport: Transport, identity: Identity) -> Phone:
             f"{transport.name} ({identity.model}) has no usable OpenCL: {capabilities.get('opencl_error')}; "
             "take it out of the campaign, or install its vendor's driver"
         )
+    conditions = conditions or Conditions()
+    conditions.check(capabilities, f"{transport.name} ({identity.model})")
     mask = big_core_mask(_usable_cores(capabilities, identity))
-    profile = DeviceProfile(identity.model, identity.soc, identity.abi, identity.android, capabilities, mask)
+    profile = DeviceProfile(
+        identity.model, identity.soc, identity.abi, identity.android, capabilities, mask, conditions
+    )
     return Phone(transport, identity, profile, agent)
 
 

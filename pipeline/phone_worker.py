@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from splitfleet.kernels.errors import DeviceError, SplitfleetError
 
+from .conditions import Conditions
 from .messages import (
     BatchStopped,
     FollowBatch,
@@ -55,10 +56,15 @@ class PhonePlace:
 
 class PhoneWorker(threading.Thread):
     """The thread of one phone. `report` is called from it with each message. `owner` marks the batches that are
-    this campaign's: their ids start with it."""
+    this campaign's: their ids start with it. `conditions` are what the campaign asks of the phone."""
 
     def __init__(
-        self, place: PhonePlace, owner: str, report: Callable[[PhoneMessage], None], pace: Pace | None = None
+        self,
+        place: PhonePlace,
+        owner: str,
+        report: Callable[[PhoneMessage], None],
+        pace: Pace | None = None,
+        conditions: Conditions | None = None,
     ) -> None:
         super().__init__(name=f"phone {place.address}", daemon=True)
         self._commands: queue.Queue[tuple[int, PhoneCommand]] = queue.Queue()
@@ -66,6 +72,7 @@ class PhoneWorker(threading.Thread):
         self._owner = owner
         self._report = report
         self._pace = pace or Pace()
+        self._conditions = conditions or Conditions()
         self._stopping = threading.Event()
         self._status = PhoneStatus(place.address, PhoneState.CONNECTING)
         self._transport: Transport | None = None
@@ -114,7 +121,7 @@ class PhoneWorker(threading.Thread):
         self._set(PhoneState.PREPARING, what, serial=identity.serial, model=identity.model)
         # A phone that only was away is not asked again: a job may be running there right now.
         if self._known is None or self._known.identity != identity:
-            self._known = prepare(self._transport, identity)
+            self._known = prepare(self._transport, identity, self._conditions)
         self._set(PhoneState.PREPARING, device_class=self._known.profile.device_class)
         batches = self._own_batches(self._transport)
         if not batches:

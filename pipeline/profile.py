@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from splitfleet.kernels.device import Device
 from splitfleet.kernels.errors import UserError
+
+from .conditions import Conditions
 
 PROFILE_SCHEMA = 1
 
@@ -20,6 +22,7 @@ class DeviceProfile:
     """A phone as measurements depend on it. Phones with the same `device_class` share jobs.
 
     `capabilities` is the JSON of `splitfleet-agent info`; `core_mask` has a bit for each CPU that jobs may use.
+    `conditions` are the campaign's.
     """
 
     model: str
@@ -28,6 +31,7 @@ class DeviceProfile:
     android: dict[str, str]
     capabilities: dict[str, Any]
     core_mask: int
+    conditions: Conditions = field(default_factory=Conditions)
 
     @property
     def operating_point(self) -> dict[str, Any]:
@@ -35,11 +39,12 @@ class DeviceProfile:
         agent = self.capabilities["agent"]
         return {
             "agent_build": agent["build"],
-            "backend": agent["backends"]["eigen"],
+            "backend": agent["backends"][self.conditions.backend],
             "compiler": agent["compiler"],
             "core_mask": self.core_mask,
             "fixed_performance": False,
             "isa": agent["isa"],
+            "precision": self.conditions.precision,
             "runtime": "shell",
         }
 
@@ -70,6 +75,7 @@ class DeviceProfile:
             "abi": self.abi,
             "android": self.android,
             "core_mask": self.core_mask,
+            "conditions": asdict(self.conditions),
             "operating_point": self.operating_point,
             "capabilities": self.capabilities,
         }
@@ -78,7 +84,8 @@ class DeviceProfile:
     def from_json(cls, data: dict[str, Any]) -> DeviceProfile:
         if data.get("schema") != PROFILE_SCHEMA:
             raise UserError(f"device profile has schema {data.get('schema')!r}; this version reads {PROFILE_SCHEMA}")
-        return cls(**{name: data[name] for name in ("model", "soc", "abi", "android", "capabilities", "core_mask")})
+        given = {name: data[name] for name in ("model", "soc", "abi", "android", "capabilities", "core_mask")}
+        return cls(**given, conditions=Conditions(**data.get("conditions", {})))
 
     def save(self, folder: Path) -> Path:
         """Writes `<folder>/<device class>.json`."""

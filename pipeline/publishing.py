@@ -59,7 +59,8 @@ def publish_campaign(
     campaign = campaign_of(folder)
     trained = same_training(folder)
     progress = progress or progress_on(Console(stderr=True))
-    with Fleet(phones or campaign.phones, folder, progress, seed=campaign.seed) as fleet:
+    conditions = campaign.measure.conditions
+    with Fleet(phones or campaign.phones, folder, progress, conditions=conditions, seed=campaign.seed) as fleet:
         present = fleet.profiles()
         for name in sorted(trained.keys() - present.keys()):
             progress.note(f"not published: no phone of {name} is there; attach one and run publish again")

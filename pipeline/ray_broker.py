@@ -11,6 +11,7 @@ from splitfleet.kernels.errors import HarnessError, SplitfleetError
 
 from .broker import Broker
 from .campaign import Phones
+from .conditions import Conditions
 from .messages import PhoneCommand, PhoneMessage
 from .phone_worker import Pace
 from .transport import Deadlines
@@ -62,13 +63,15 @@ class RayBroker:
 
 
 @contextmanager
-def ray_broker(phones: Phones, local_folder: Path, owner: str, pace: Pace, deadlines: Deadlines) -> Iterator[RayBroker]:
+def ray_broker(
+    phones: Phones, conditions: Conditions, local_folder: Path, owner: str, pace: Pace, deadlines: Deadlines
+) -> Iterator[RayBroker]:
     """A broker on this host inside the block; Ray must be running."""
     import ray
 
     # poll waits in one of the actor's threads while commands go through another.
     actor_class = ray.remote(num_cpus=0, max_concurrency=4, max_restarts=_MAX_RESTARTS)(Broker)
-    broker = RayBroker(actor_class.remote(phones, local_folder, owner, pace, deadlines))
+    broker = RayBroker(actor_class.remote(phones, conditions, local_folder, owner, pace, deadlines))
     try:
         broker.addresses()
         yield broker

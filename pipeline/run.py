@@ -145,6 +145,8 @@ class Run:
             for line in message.lines:
                 if line.get("type") == "agent":
                     self._ledger.set_agent(message.batch, line)
+                elif line.get("type") == "telemetry":
+                    self._ledger.set_telemetry(message.batch, line)
             for line in results:
                 later += self._take_result(message.batch, line)
             self._ledger.set_offset(message.batch, message.offset)

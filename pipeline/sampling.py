@@ -44,12 +44,7 @@ def plan_jobs(campaign: Campaign, profile: DeviceProfile) -> list[Job]:
     Raises UserError when no thread count remains.
     """
     measure = campaign.measure
-    threads = [count for count in measure.threads if count <= profile.max_threads]
-    if not threads:
-        raise UserError(
-            f"{profile.device_class} has {profile.max_threads} cores for jobs, and the campaign asks for threads = "
-            f"{list(measure.threads)}; add {profile.max_threads} to measure.threads"
-        )
+    threads = thread_counts(campaign, profile)
     make = JobFactory(profile, measure.repeat)
     operators = sample_operators(campaign)
     jobs = [make.gpu(operator) for operator in operators]
@@ -57,6 +52,20 @@ def plan_jobs(campaign: Campaign, profile: DeviceProfile) -> list[Job]:
     for join in allowed_joins(campaign, profile):
         jobs += [make.sync(count, join, measure.checked_joins) for count in threads]
     return jobs
+
+
+def thread_counts(campaign: Campaign, profile: DeviceProfile) -> list[int]:
+    """The campaign's thread counts that the device has cores for. Raises UserError when none remains."""
+    asked = campaign.measure.threads
+    if asked == "all":
+        return list(range(1, profile.max_threads + 1))
+    threads = [count for count in asked if count <= profile.max_threads]
+    if not threads:
+        raise UserError(
+            f"{profile.device_class} has {profile.max_threads} cores for jobs, and the campaign asks for threads = "
+            f"{list(asked)}; add {profile.max_threads} to measure.threads"
+        )
+    return threads
 
 
 def allowed_joins(campaign: Campaign, profile: DeviceProfile) -> list[Join]:

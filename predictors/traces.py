@@ -17,12 +17,17 @@ import pyarrow.parquet as pq
 
 from splitfleet.kernels.errors import HarnessError, UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_OLDEST_SCHEMA = 1
 _VERSION_KEY = b"splitfleet.traces.schema"
 
 _NS = pa.list_(pa.int64())
+SAMPLES = ("queued_ns", "submit_ns", "start_ns", "end_ns", "wall_ns", "cpu_ns")
+"""The list columns, of a trace and of each variant of a comparison."""
+
 _VARIANT = pa.struct(
-    [pa.field("name", pa.string()), pa.field("max_relative_error", pa.float64()), pa.field("wall_ns", _NS)]
+    [pa.field("name", pa.string()), pa.field("max_relative_error", pa.float64())]
+    + [pa.field(name, _NS) for name in SAMPLES]
 )
 
 
@@ -38,15 +43,20 @@ TRACE_SCHEMA = pa.schema(
         _column("job_id", pa.string(), "", "hash of the job's content and operating point", required=True),
         _column("purpose", pa.string(), "", "measure, probe, sister or validate", required=True),
         _column("attempt", pa.int32(), "", "which attempt was accepted, from 1", required=True),
-        _column("kind", pa.string(), "", "gpu, cpu, coexec, sync or compare", required=True),
-        _column("operator_type", pa.string(), "", "linear or conv2d; null for sync"),
-        _column("operator", pa.string(), "", "operator as JSON text; null for sync"),
+        _column("kind", pa.string(), "", "gpu, cpu, coexec, sync, transfer or compare", required=True),
+        _column("operator_type", pa.string(), "", "as linear or conv2d; null for sync and transfer"),
+        _column("operator", pa.string(), "", "operator as JSON text; null for sync and transfer"),
         _column("kernel", pa.string(), "", "kernel variant of the launch plan; null for cpu"),
         _column("quantities", pa.string(), "", "the launch plan's quantities as JSON text; empty for cpu"),
+        _column("precision", pa.string(), "", "of the GPU: fp32, fp16 or fp16_fp32", required=True),
         _column("threads", pa.int32(), "", "CPU threads; null for gpu"),
         _column("core_mask", pa.int64(), "", "bit mask of the CPUs used; null for gpu"),
         _column("cut", pa.int32(), "channels", "the CPU has channels [0, cut); null unless coexec"),
         _column("join", pa.string(), "", "svm_poll, event_wait or finish; a gpu job's wait; null for cpu"),
+        _column("mode", pa.string(), "", "gpu: single (a wait after each execution) or chain; null otherwise"),
+        _column("chain_length", pa.int32(), "", "chain: executions enqueued back to back; null otherwise"),
+        _column("operation", pa.string(), "", "transfer: as map_read or copy; null otherwise"),
+        _column("bytes", pa.int64(), "bytes", "transfer: how many are moved; null otherwise"),
         _column("status", pa.string(), "", "the agent's verdict; only ok carries samples", required=True),
         _column("error", pa.string(), "", "one line when the status is not ok"),
         _column("max_relative_error", pa.float64(), "", "max |output - reference| / max |reference|"),
@@ -57,6 +67,7 @@ TRACE_SCHEMA = pa.schema(
         _column("wall_ns", _NS, "ns", "per repetition, host: from before the first enqueue until visible"),
         _column("cpu_ns", _NS, "ns", "per repetition: the CPU half's own time within a joint execution"),
         _column("variants", pa.list_(_VARIANT), "", "compare: each variant's own repetitions"),
+        _column("warmup", pa.int32(), "", "executions before the first repetition, thrown away"),
         _column("rejected_context_switch", pa.int32(), "", "repetitions rejected: switched out"),
         _column("rejected_event_order", pa.int32(), "", "repetitions rejected: events out of order"),
         _column("checked_joins", pa.int64(), "", "sync: joins whose payload was checked"),
@@ -66,6 +77,8 @@ TRACE_SCHEMA = pa.schema(
         _column("started_unix_us", pa.int64(), "us", "when the job started, since 1970 UTC, the phone's clock"),
         _column("temperature_before_c", pa.float64(), "deg C", "hottest zone before the job's batch"),
         _column("temperature_after_c", pa.float64(), "deg C", "hottest zone after the job's batch"),
+        _column("telemetry_before", pa.string(), "", "the phone at the start of the job's batch, as JSON text"),
+        _column("telemetry_after", pa.string(), "", "the phone at the end of the job's batch, as JSON text"),
         _column("agent_build", pa.string(), "", "agent build id"),
         _column("isa", pa.string(), "", "instruction set the agent was built for"),
         _column("backend", pa.string(), "", "CPU backend and version"),
@@ -131,14 +144,25 @@ def _read_file(path: Path) -> pa.Table:
     try:
         file = pq.ParquetFile(path)
         version = (file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"none").decode("ascii", "replace")
+        if version == str(_OLDEST_SCHEMA):
+            return _from_schema_1(file.read())
         if version != str(SCHEMA_VERSION):
             raise UserError(
-                f"{path}: trace schema {version} is not known here (this version reads {SCHEMA_VERSION}); "
-                "use the version of Splitfleet that wrote it, or write the traces again from the ledger"
+                f"{path}: trace schema {version} is not known here (this version reads {_OLDEST_SCHEMA} and "
+                f"{SCHEMA_VERSION}); use the version of Splitfleet that wrote it, or write the traces again from the "
+                "ledger"
             )
         return file.read().select(TRACE_SCHEMA.names).cast(TRACE_SCHEMA)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise UserError(f"{path}: not a readable trace file: {error}; write it again from the ledger") from error
+
+
+def _from_schema_1(table: pa.Table) -> pa.Table:
+    """What schema 1 could hold: fp32, every GPU job waited for by itself; what it did not record is null."""
+    rows = [
+        {**row, "precision": "fp32", "mode": "single" if row["kind"] == "gpu" else None} for row in table.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, schema=TRACE_SCHEMA)
 
 
 def _check(frame: pd.DataFrame, folder: Path) -> None:

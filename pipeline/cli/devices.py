@@ -32,8 +32,9 @@ def devices(
     from splitfleet.pipeline.campaign import Phones, load_campaign, phones_at
     from splitfleet.pipeline.devices import find_devices
 
-    named = load_campaign(campaign).phones if campaign else Phones(usb=True)
-    found = find_devices(phones_at(phone) if phone else named)
+    given = load_campaign(campaign) if campaign else None
+    named = given.phones if given else Phones(usb=True)
+    found = find_devices(phones_at(phone) if phone else named, given.measure.conditions if given else None)
     if json:
         print_json([{**asdict(device), "state": device.state.value} for device in found])
     else:

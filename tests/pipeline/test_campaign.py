@@ -64,6 +64,8 @@ def test_only_what_is_measured_makes_the_id(tmp_path: Path) -> None:
     [
         ('naem = "t"\n', "FILE:1: naem: unknown key; did you mean 'name'?"),
         ('name = "t"\n[measure.repeat]\nmin_cout = 3\n', "FILE:3: measure.repeat.min_cout: unknown key; did you mean"),
+        ('name = "t"\n[measure]\nthreads = "al"\n', 'FILE:3: measure.threads: write a list of thread counts, or "all"'),
+        ('name = "t"\n[measure]\nthreads = [0]\n', "FILE:3: measure.threads: Input should be greater than 0, not 0"),
         (HEAD + LINEAR.replace("rows = 4", "rows = -4"), "FILE:5: rows: Input should be greater than 0, not -4"),
         (HEAD + LINEAR.replace("in = 8\n", ""), "FILE:2: in: is missing; add it"),
         (HEAD + LINEAR + "cut = [8, 6]\n", "FILE:8: layer 'fc': cut 6 must be a multiple of 4 between 0 and 64"),

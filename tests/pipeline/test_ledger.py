@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -112,10 +113,37 @@ def test_another_schema_is_refused(ledger: Ledger, tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "ledger.sqlite")
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(UserError, match="schema 99; this version reads 1"):
+    with pytest.raises(UserError, match="schema 99; this version reads 2"):
         Ledger(tmp_path)
 
 
 def test_looking_at_no_campaign(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no campaign of this version here"):
         Ledger(tmp_path / "nothing", read_only=True)
+
+
+def test_a_ledger_of_schema_1_is_taken_over(ledger: Ledger, tmp_path: Path) -> None:
+    import sqlite3
+
+    ledger.close()
+    database = sqlite3.connect(tmp_path / "ledger.sqlite")
+    for name in ("telemetry_before", "telemetry_after"):
+        database.execute(f"ALTER TABLE batches DROP COLUMN {name}")
+    database.execute("PRAGMA user_version = 1")
+    database.close()
+    with Ledger(tmp_path, read_only=True) as before:
+        assert before.counts()[0]["jobs"] == 3
+    with Ledger(tmp_path) as after:
+        after.lease("b1", ["j0"], "virtual-a-1", "measure")
+        after.record("b1", result("j0"), accept=True)
+        assert [trace["telemetry_before"] for trace in after.accepted()] == [None]
+
+
+def test_the_first_start_and_the_last_end_are_the_batch_s(ledger: Ledger) -> None:
+    ledger.lease("b1", ["j0"], "virtual-a-1", "measure")
+    for number, when in enumerate(["start", "start", "end"]):
+        ledger.set_telemetry("b1", {"type": "telemetry", "when": when, "unix_us": number})
+    ledger.record("b1", result("j0"), accept=True)
+    [trace] = list(ledger.accepted())
+    times = [json.loads(trace[f"telemetry_{when}"])["unix_us"] for when in ("before", "after")]
+    assert times == [0, 2]

@@ -58,6 +58,13 @@ def test_threads_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
     assert {job.body["threads"] for job in jobs if job.kind == "cpu"} == {1, 2}
 
 
+def test_all_threads_are_one_to_the_number_of_cores(tmp_path: Path) -> None:
+    path = write_campaign(tmp_path)
+    path.write_text(path.read_text().replace("[measure]", '[measure]\nthreads = "all"'))
+    jobs = plan_jobs(load_campaign(path), profile(cores=3))
+    assert {job.body["threads"] for job in jobs if job.kind == "cpu"} == {1, 2, 3}
+
+
 def test_no_thread_count_fits(tmp_path: Path) -> None:
     path = write_campaign(tmp_path)
     path.write_text(path.read_text().replace("[measure]", "[measure]\nthreads = [4]"))

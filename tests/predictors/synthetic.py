@@ -14,7 +14,13 @@ from splitfleet.predictors.traces import read_traces, write_traces
 
 CAPABILITIES: dict[str, Any] = {
     "schema": 1,
-    "agent": {"version": "0.1.0", "build": "b1", "isa": "avx2", "backends": {"eigen": "eigen-3.4.0"}, "architecture": "x86_64"},
+    "agent": {
+        "version": "0.1.0",
+        "build": "b1",
+        "isa": "avx2",
+        "backends": {"eigen": "eigen-3.4.0"},
+        "architecture": "x86_64",
+    },
     "cpu": {"cores": [{"id": 1, "max_khz": None}]},
     "opencl": {
         "platform": "Synthetic",
@@ -119,6 +125,7 @@ def trace_row(kind: str, job_id: str, **values: Any) -> dict[str, Any]:
         "agent_build": "b1",
         "isa": "avx2",
         "operating_point": json.dumps(OPERATING_POINT, sort_keys=True),
+        "precision": "fp32",
     }
     return {**fixed, "kind": kind, "job_id": job_id, "max_relative_error": 1e-7, **values}
 

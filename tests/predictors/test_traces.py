@@ -63,6 +63,25 @@ def test_a_file_of_another_schema_version(tmp_path: Path) -> None:
         read_traces(tmp_path)
 
 
+def test_schema_1_is_still_read(tmp_path: Path) -> None:
+    new = ("precision", "mode", "chain_length", "operation", "bytes", "warmup", "telemetry_before", "telemetry_after")
+    variant = pa.struct(
+        [("name", pa.string()), ("max_relative_error", pa.float64()), ("wall_ns", pa.list_(pa.int64()))]
+    )
+    fields = [field for field in TRACE_SCHEMA if field.name not in new]
+    fields = [pa.field("variants", pa.list_(variant)) if field.name == "variants" else field for field in fields]
+    rows = [{name: row.get(name) for name in row if name not in new} for row in synthetic.trace_rows(12)]
+    rows[0]["variants"] = [{"name": "plan", "max_relative_error": 0.0, "wall_ns": [3, 1]}]
+    table = pa.Table.from_pylist(rows, schema=pa.schema(fields, metadata={"splitfleet.traces.schema": "1"}))
+    pq.write_table(table, tmp_path / "a.parquet")
+    frame = read_traces(tmp_path)
+    assert list(frame.columns) == TRACE_SCHEMA.names
+    assert set(frame["precision"]) == {"fp32"}
+    assert set(frame.loc[frame["kind"] == "gpu", "mode"]) == {"single"}
+    assert frame["telemetry_before"].isna().all()
+    assert list(frame["variants"].iloc[0][0]["wall_ns"]) == [3, 1]
+
+
 def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(UserError, match=r"a\.parquet: not a readable trace file"):
