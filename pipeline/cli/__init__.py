@@ -14,6 +14,7 @@ from splitfleet.kernels.errors import HarnessError, SplitfleetError
 
 from .campaign import app as campaign_verbs
 from .devices import add_verbs as add_device_verbs
+from .kernels import app as kernel_verbs
 from .models import add_verbs as add_model_verbs
 from .packages import app as package_verbs
 from .ui import add_verbs as add_ui_verb
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(campaign_verbs, name="campaign")
 app.add_typer(package_verbs, name="package")
+app.add_typer(kernel_verbs, name="kernels")
 for add_verbs in (add_device_verbs, add_model_verbs, add_ui_verb):
     add_verbs(app)
 

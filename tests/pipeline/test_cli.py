@@ -26,6 +26,7 @@ VERBS = [
     ["package", "list"],
     ["package", "download"],
     ["package", "verify"],
+    ["kernels", "litert-check"],
     ["ui"],
 ]
 HEAVY = ["lightgbm", "matplotlib", "mlflow", "pyopencl", "ray"]

@@ -1,0 +1,88 @@
+"""Which of the delegate's kernels an operator gets.
+
+The rules, in order (github.com/google-ai-edge/LiteRT, tflite/delegates/gpu/common):
+
+1. a pointwise convolution of one pixel is a fully connected layer (transformations/make_fully_connected.cc, 34ec5bad);
+2. a fully connected layer without a batch is `fully_connected`, one with a batch is `conv_generic`
+   (selectors/default/fully_connected_selector.cc, 7d88950e);
+3. a 3x3 convolution of stride 1 is Winograd's F(4x4, 3x3) from enough channels and tiles on
+   (selectors/operation_selector.cc, 106b723c);
+4. Adreno keeps small weights in constant memory (tasks/conv_constants.cc, 7d88950e);
+5. every other convolution is `conv_generic` (selectors/default/convolution_selector.cc, 7d88950e).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .gpu import LitertGpu
+from .shapes import SLICE
+
+FULLY_CONNECTED = "fully_connected"
+WINOGRAD = "winograd_4x4_6x6"
+CONV_CONSTANTS = "conv_constants"
+CONV_GENERIC = "conv_generic"
+
+TILE = 4
+"""Side of the output tile of a Winograd convolution, in pixels."""
+
+_CONSTANT_REGISTERS = 8  # slices of output that conv_constants sums at once
+
+
+def choose_kernels(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> NDArray[np.str_]:
+    """The kernel family of each row of `shapes.describe`."""
+    pixel = (shapes["width"] == 1) & (shapes["height"] == 1)
+    vector = (shapes["pointwise"] == 1) & pixel & (shapes["batch"] == 1)
+    is_conv = shapes["is_conv"] == 1
+    return np.select(
+        [vector, is_conv & _winograd(shapes, gpu), is_conv & _constants(shapes, gpu, precision)],
+        [FULLY_CONNECTED, WINOGRAD, CONV_CONSTANTS],
+        default=CONV_GENERIC,
+    )
+
+
+def winograd_tiles(shapes: pd.DataFrame) -> NDArray[np.int64]:
+    """Tiles of 4x4 output pixels of one image."""
+    tiles = -(-shapes["width"] // TILE) * -(-shapes["height"] // TILE)
+    return tiles.to_numpy(np.int64)
+
+
+def constant_bytes(shapes: pd.DataFrame, precision: str) -> NDArray[np.int64]:
+    """Bytes of a convolution's weights in constant memory.
+
+    They are padded to slices of output channels, or of input channels where the sums are dot products: that is where
+    the output is no whole number of slices, and either the input is or it comes out smaller.
+    """
+    source, output = shapes["in_channels"], shapes["n"]
+    by_output, by_source = source * shapes["slices"] * SLICE, output * shapes["source_slices"] * SLICE
+    dot = (output % SLICE != 0) & ((source % SLICE == 0) | (by_source < by_output))
+    values = by_output.where(~dot, by_source) * shapes["kernel_h"] * shapes["kernel_w"]
+    return values.to_numpy(np.int64) * element_bytes(precision)
+
+
+def element_bytes(precision: str) -> int:
+    """Bytes of one stored value."""
+    return 4 if precision == "fp32" else 2
+
+
+def _winograd(shapes: pd.DataFrame, gpu: LitertGpu) -> pd.Series[bool]:
+    least_slices, least_tiles = 16, 32
+    if gpu.vendor == "adreno":
+        least_slices, least_tiles = 32, 128 if gpu.generation == "6xx" else 64
+    return (
+        (shapes["kernel_h"] == 3)
+        & (shapes["kernel_w"] == 3)
+        & (shapes["stride"] == 1)
+        & (shapes["source_slices"] >= least_slices)
+        & (shapes["slices"] >= least_slices)
+        & (winograd_tiles(shapes) >= least_tiles)
+    )
+
+
+def _constants(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> pd.Series[bool]:
+    most_bytes = 0
+    if gpu.vendor == "adreno":
+        most_bytes = 3584 if gpu.generation in ("6xx", "7xx") else 2560
+    return (shapes["slices"] <= _CONSTANT_REGISTERS) & (constant_bytes(shapes, precision) <= most_bytes)
