@@ -56,6 +56,12 @@ Json cores() {
   return list;
 }
 
+Json backends(const Machine& machine) {
+  Json versions = Json::object();
+  for (const auto& backend : machine.backends()) versions[backend->name()] = backend->version();
+  return versions;
+}
+
 }  // namespace
 
 Json capabilities(const Machine& machine) {
@@ -67,7 +73,7 @@ Json capabilities(const Machine& machine) {
             {"compiler", compiler_name()},
             {"isa", instruction_set()},
             {"architecture", architecture()},
-            {"backends", {{"eigen", machine.backend().name()}}}}},
+            {"backends", backends(machine)}}},
           {"cpu", {{"cores", cores()}}},
           {"memory_bytes", machine_memory_bytes()},
           {"opencl", device != nullptr ? device->describe() : Json()},
@@ -81,7 +87,7 @@ Json agent_line(const Machine& machine) {
           {"build", SPLITFLEET_BUILD_ID},
           {"isa", instruction_set()},
           {"compiler", compiler_name()},
-          {"backends", {{"eigen", machine.backend().name()}}},
+          {"backends", backends(machine)},
           {"opencl", device != nullptr ? Json(device->platform_version()) : Json()},
           {"pid", getpid()}};
 }

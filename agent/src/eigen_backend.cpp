@@ -1,9 +1,11 @@
 // Eigen: a matrix product into the strided output, behind im2col for convolutions.
+#include "eigen_backend.hpp"
+
 #include <Eigen/Core>
 #include <algorithm>
 #include <vector>
 
-#include "cpu_backend.hpp"
+#include "eigen_parts.hpp"
 
 namespace splitfleet {
 namespace {
@@ -22,25 +24,12 @@ constexpr std::int64_t kLeastTileRows = 32;
 constexpr std::int64_t kDeepestForLeast = 64 * 1024;  // patches deeper than this are tiled one by one
 constexpr std::int64_t kMostTileRows = 512;
 
-struct Range {
-  std::int64_t first;
-  std::int64_t count;
-};
-
-// The share of thread `index` when `total` items are dealt out in blocks of `block`.
-Range share(std::int64_t total, std::int64_t block, int index, int threads) {
-  const std::int64_t blocks = (total + block - 1) / block;
-  const std::int64_t first = std::min(total, blocks * index / threads * block);
-  const std::int64_t last = std::min(total, blocks * (index + 1) / threads * block);
-  return {first, last - first};
-}
-
 class EigenProduct : public CpuOperator {
  public:
   EigenProduct(const Operator& op, const float* weights, ThreadPool& pool)
       : op_(op), weights_(weights), pool_(pool) {}
 
-  void run(const float* input, float* output, std::int64_t row_stride) override {
+  void run(const CpuTensors& tensors) override {
     const bool by_rows = op_.rows() >= kLeastRowsPerThread * pool_.size();
     pool_.run([&](int index) {
       const Range rows = by_rows ? share(op_.rows(), 1, index, pool_.size()) : Range{0, op_.rows()};
@@ -48,10 +37,13 @@ class EigenProduct : public CpuOperator {
       const Range columns =
           by_rows ? Range{0, op_.out_channels} : share(op_.out_channels, 16, index, pool_.size());
       if (rows.count == 0 || columns.count == 0) return;
-      const ConstMap a(input + rows.first * op_.depth(), rows.count, op_.depth(), Strided(op_.depth()));
+      const ConstMap a(tensors.input + rows.first * op_.depth(), rows.count, op_.depth(),
+                       Strided(op_.depth()));
       const ConstMap b(weights_ + columns.first, op_.depth(), columns.count, Strided(op_.out_channels));
-      Map c(output + rows.first * row_stride + columns.first, rows.count, columns.count, Strided(row_stride));
+      Map c(tensors.output + rows.first * tensors.row_stride + columns.first, rows.count, columns.count,
+            Strided(tensors.row_stride));
       c.noalias() = a * b;
+      apply_epilogue(op_.epilogue, tensors, rows, columns);
     });
   }
 
@@ -74,7 +66,7 @@ class EigenConvolution : public CpuOperator {
     for (Matrix& tile : patches_) tile.resize(std::min(tile_rows_, op.rows()), op.depth());
   }
 
-  void run(const float* input, float* output, std::int64_t row_stride) override {
+  void run(const CpuTensors& tensors) override {
     const ConstMap weights(weights_, op_.depth(), op_.out_channels, Strided(op_.out_channels));
     pool_.run([&](int index) {
       const Range rows = share(op_.rows(), 1, index, pool_.size());
@@ -82,9 +74,11 @@ class EigenConvolution : public CpuOperator {
       for (std::int64_t done = 0; done < rows.count; done += tile_rows_) {
         const std::int64_t first = rows.first + done;
         const std::int64_t count = std::min(tile_rows_, rows.count - done);
-        for (std::int64_t i = 0; i < count; ++i) copy_patch(input, first + i, patches.row(i).data());
-        Map c(output + first * row_stride, count, op_.out_channels, Strided(row_stride));
+        for (std::int64_t i = 0; i < count; ++i) copy_patch(tensors.input, first + i, patches.row(i).data());
+        Map c(tensors.output + first * tensors.row_stride, count, op_.out_channels,
+              Strided(tensors.row_stride));
         c.noalias() = patches.topRows(count) * weights;
+        apply_epilogue(op_.epilogue, tensors, {first, count}, {0, op_.out_channels});
       }
     });
   }
@@ -94,9 +88,7 @@ class EigenConvolution : public CpuOperator {
   void copy_patch(const float* input, std::int64_t pixel, float* patch) const {
     const std::int64_t top = pixel / op_.out_width() * op_.stride - op_.pad_h;
     const std::int64_t left = pixel % op_.out_width() * op_.stride - op_.pad_w;
-    // Columns [skip, last) of the kernel lie inside the image.
-    const std::int64_t skip = std::clamp(-left, std::int64_t{0}, op_.kernel_w);
-    const std::int64_t last = std::clamp(op_.width - left, skip, op_.kernel_w);
+    const auto [skip, last] = inside(left, op_.kernel_w, op_.width);
     const std::int64_t channels = op_.in_channels;
     for (std::int64_t ky = 0; ky < op_.kernel_h; ++ky, patch += op_.kernel_w * channels) {
       const std::int64_t y = top + ky;
@@ -118,16 +110,32 @@ class EigenConvolution : public CpuOperator {
   std::vector<Matrix> patches_;
 };
 
+class EmptyOperator : public CpuOperator {
+ public:
+  explicit EmptyOperator(ThreadPool& pool) : pool_(pool) {}
+
+  void run(const CpuTensors&) override {
+    pool_.run([](int) {});
+  }
+
+ private:
+  ThreadPool& pool_;
+};
+
 class EigenBackend : public CpuBackend {
  public:
-  std::string name() const override {
+  std::string name() const override { return "eigen"; }
+  std::string version() const override {
     return "eigen-" + std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
            std::to_string(EIGEN_MINOR_VERSION);
   }
-  std::unique_ptr<CpuOperator> prepare(const Operator& op, const float* weights,
-                                       ThreadPool& pool) const override {
+  std::unique_ptr<CpuOperator> prepare(const Operator& op, const float* weights, ThreadPool& pool) override {
+    if (op.is_channelwise()) return make_eigen_channelwise(op, weights, pool);
     if (op.is_product()) return std::make_unique<EigenProduct>(op, weights, pool);
     return std::make_unique<EigenConvolution>(op, weights, pool);
+  }
+  std::unique_ptr<CpuOperator> prepare_empty(ThreadPool& pool) override {
+    return std::make_unique<EmptyOperator>(pool);
   }
 };
 

@@ -1,6 +1,7 @@
 // Tensor elements in memory, of the types that plans name.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "half.hpp"
@@ -12,6 +13,17 @@ enum class ElementType { f32, f16 };
 constexpr std::size_t bytes_of(ElementType type) {
   return type == ElementType::f16 ? 2 : 4;
 }
+
+// Where the columns of a matrix lie in memory, in elements: element (row, o) at row * row_stride +
+// column_offset + o.
+struct Layout {
+  std::int64_t row_stride = 0;
+  std::int64_t column_offset = 0;
+
+  std::int64_t at(std::int64_t row, std::int64_t column) const {
+    return row * row_stride + column_offset + column;
+  }
+};
 
 // A view; the memory belongs to somebody else.
 class Elements {

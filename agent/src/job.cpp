@@ -4,10 +4,12 @@
 #include <cstdlib>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "affinity.hpp"
 #include "cpu_list.hpp"
+#include "plan_buffers.hpp"
 #include "status.hpp"
 
 namespace splitfleet {
@@ -30,6 +32,7 @@ constexpr std::int64_t kCheckedJoinUs = 2'000;
 constexpr std::int64_t kVariantUs = 500'000;
 
 constexpr const char* kKindNames[] = {"gpu", "cpu", "coexec", "sync", "compare"};
+constexpr const char* kBackendNames[] = {"eigen", "xnnpack"};
 constexpr const char* kJoinNames[] = {"svm_poll", "event_wait", "finish"};
 
 Repeat parse_repeat(const Fields& fields) {
@@ -66,37 +69,9 @@ std::vector<int> parse_host_core(const Fields& fields) {
   return {parse_mask(fields).front()};
 }
 
-void demand(bool holds, const std::string& what) {
-  if (!holds) throw JobError(Status::invalid_job, "plan.buffers: " + what);
-}
-
-// Whether `channels` columns of all rows fit into the buffer, in the output's layout.
-bool holds_rows(const PlanBuffer& buffer, const PlanBuffer& output, std::int64_t rows,
-                std::int64_t channels) {
-  return buffer.elements() >= output.column_offset + channels &&
-         rows - 1 <= (buffer.elements() - output.column_offset - channels) / output.row_stride;
-}
-
-// The plan's buffers must hold the operator's channels from `cut` on.
-void check_buffers(const LaunchPlan& plan, const Operator& op, std::int64_t cut, bool is_joint) {
-  const std::int64_t channels = op.out_channels - cut;
-  const PlanBuffer& input = plan.buffers[plan.only(BufferRole::input)];
-  const PlanBuffer& weights = plan.buffers[plan.only(BufferRole::weights)];
-  const PlanBuffer& output = plan.buffers[plan.only(BufferRole::output)];
-  demand(input.elements() >= op.input_floats(), "the input buffer is smaller than the operator's input");
-  // In this order no product can overflow: a panel that passes the first check is no larger than the buffer.
-  demand(weights.panel <= weights.elements() && (channels + weights.panel - 1) / weights.panel <=
-                                                    weights.elements() / weights.panel / op.depth(),
-         "the weights buffer is smaller than the operator's packed weights");
-  demand(output.column_offset + channels <= output.row_stride,
-         "the output's columns do not fit into its row_stride");
-  demand(holds_rows(output, output, op.rows(), channels),
-         "the output buffer is smaller than the operator's output");
-  demand(!is_joint || (output.column_offset == cut && output.row_stride == op.out_channels),
-         "the output of a joint execution needs row_stride = the whole operator's channels and column_offset "
-         "= cut");
-  demand(!is_joint || (input.type == ElementType::f32 && output.type == ElementType::f32),
-         "input and output of a joint execution are f32, since the CPU shares them");
+// "eigen" where the job does not say.
+std::string parse_backend(const Fields& fields) {
+  return kBackendNames[fields.has("backend") ? fields.one_of("backend", kBackendNames) : 0];
 }
 
 Work parse_work(const Fields& fields, JobKind kind) {
@@ -108,6 +83,7 @@ Work parse_work(const Fields& fields, JobKind kind) {
     work.plan = parse_launch_plan(fields.object("plan"));
     work.join = static_cast<Join>(fields.one_of(kind == JobKind::gpu ? "wait" : "join", kJoinNames));
   }
+  if (kind != JobKind::gpu) work.backend = parse_backend(fields);
   work.cores = kind == JobKind::gpu ? parse_host_core(fields) : parse_cores(fields);
   if (kind == JobKind::cpu) work.cut = work.op->out_channels;
   if (kind == JobKind::coexec) {
@@ -118,13 +94,14 @@ Work parse_work(const Fields& fields, JobKind kind) {
   if (kind == JobKind::sync) {
     work.plan->only(BufferRole::payload);
   } else if (work.plan) {
-    check_buffers(*work.plan, *work.op, work.cut, kind == JobKind::coexec);
+    check_plan_buffers(*work.plan, *work.op, work.cut, kind == JobKind::coexec);
   }
   return work;
 }
 
 std::vector<Variant> parse_variants(const Fields& fields) {
   std::vector<Variant> variants;
+  std::set<std::string> backends;
   for (const Json& item : fields.array("variants", kMaxVariants)) {
     const Fields variant(item, fields.path("variants[" + std::to_string(variants.size()) + "]"));
     const auto kind = static_cast<JobKind>(variant.one_of("kind", kKindNames));
@@ -132,8 +109,12 @@ std::vector<Variant> parse_variants(const Fields& fields) {
       throw JobError(Status::invalid_job, variant.path("kind") + ": a variant is gpu, cpu or coexec");
     }
     variants.push_back({variant.text("name", kMaxName), parse_work(variant, kind)});
+    const std::string& backend = variants.back().work.backend;
+    if (!backend.empty()) backends.insert(backend);
   }
   if (variants.empty()) throw JobError(Status::invalid_job, fields.path("variants") + ": empty");
+  if (backends.size() > 1)
+    throw JobError(Status::invalid_job, fields.path("variants") + ": all name the same backend");
   return variants;
 }
 
@@ -148,6 +129,14 @@ std::int64_t grace_us() {
 
 const char* kind_name(JobKind kind) {
   return kKindNames[static_cast<int>(kind)];
+}
+
+std::string Job::backend() const {
+  if (kind != JobKind::compare) return work.backend;
+  for (const Variant& variant : variants) {
+    if (!variant.work.backend.empty()) return variant.work.backend;
+  }
+  return "";
 }
 
 std::int64_t Job::time_bound_us() const {

@@ -34,6 +34,7 @@ struct Work {
   std::optional<LaunchPlan> plan;
   Join join = Join::finish;
   std::vector<int> cores;  // one per thread of the CPU half; the first is the host's
+  std::string backend;     // computes the CPU half; empty without one
   bool verify = false;
 };
 
@@ -51,6 +52,8 @@ struct Job {
   std::int64_t rounds = 0;         // compare
   std::vector<Variant> variants;   // compare
 
+  // The backend of all CPU halves; empty without any.
+  std::string backend() const;
   // After this time a job that has not ended is taken for hung.
   std::int64_t time_bound_us() const;
 };

@@ -68,6 +68,7 @@ Json run_job(const Job& job, Machine& machine, const Programs& programs) {
   } else {
     run_single(job, machine, programs, result);
   }
+  if (!job.backend().empty()) result["backend"] = machine.backend(job.backend()).version();
   result["build_us"] = (machine.built_ns() - built_before_ns) / 1000;
   return result;
 }

@@ -6,7 +6,7 @@
 
 namespace splitfleet {
 
-Machine::Machine() : backend_(make_eigen_backend()) {
+Machine::Machine() : backends_(make_cpu_backends()) {
   try {
     device_ = ClDevice::open();
     programs_ = std::make_unique<ProgramCache>(*device_);
@@ -18,6 +18,15 @@ Machine::Machine() : backend_(make_eigen_backend()) {
 const ClDevice& Machine::require_device() const {
   if (!device_) throw JobError(Status::unsupported, opencl_error_);
   return *device_;
+}
+
+CpuBackend& Machine::backend(const std::string& name) const {
+  std::string built;
+  for (const std::unique_ptr<CpuBackend>& backend : backends_) {
+    if (backend->name() == name) return *backend;
+    built += (built.empty() ? "" : ", ") + backend->name();
+  }
+  throw JobError(Status::unsupported, "backend: this agent was built without " + name + "; it has " + built);
 }
 
 ThreadPool& Machine::threads(const std::vector<int>& cores) {

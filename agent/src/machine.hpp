@@ -1,4 +1,4 @@
-// What jobs run on: the device, its programs, the CPU backend and the pinned threads.
+// What jobs run on: the device, its programs, the CPU backends and the pinned threads.
 #pragma once
 
 #include <map>
@@ -25,7 +25,9 @@ class Machine {
   const ClDevice& require_device() const;
   ProgramCache& programs() const { return *programs_; }
   std::int64_t built_ns() const { return programs_ ? programs_->built_ns() : 0; }
-  const CpuBackend& backend() const { return *backend_; }
+  const std::vector<std::unique_ptr<CpuBackend>>& backends() const { return backends_; }
+  // Throws JobError(unsupported) when that backend is not built in.
+  CpuBackend& backend(const std::string& name) const;
   // The threads for these cores, parked between uses; no cores: the caller alone.
   ThreadPool& threads(const std::vector<int>& cores);
 
@@ -33,7 +35,7 @@ class Machine {
   std::unique_ptr<ClDevice> device_;
   std::unique_ptr<ProgramCache> programs_;
   std::string opencl_error_;
-  std::unique_ptr<CpuBackend> backend_;
+  std::vector<std::unique_ptr<CpuBackend>> backends_;
   std::map<std::vector<int>, std::unique_ptr<ThreadPool>> pools_;
 };
 

@@ -39,8 +39,12 @@ float Values::residual(std::int64_t index) const {
   return kept(scrambled(static_cast<std::uint32_t>(index), kResidualSeed));
 }
 
-void Values::fill_input(Elements values, std::int64_t count) const {
-  for (std::int64_t i = 0; i < count; ++i) values.set(i, input(i));
+void Values::fill_input(const Operator& op, Layout layout, Elements elements) const {
+  for (std::int64_t pixel = 0; pixel < op.pixels(); ++pixel) {
+    for (std::int64_t c = 0; c < op.in_channels; ++c) {
+      elements.set(layout.at(pixel, c), input(pixel * op.in_channels + c));
+    }
+  }
 }
 
 void Values::fill_weights(const Operator& whole, std::int64_t first, std::int64_t channels,
@@ -57,11 +61,10 @@ void Values::fill_weights(const Operator& whole, std::int64_t first, std::int64_
   }
 }
 
-void Values::fill_residual(const Operator& whole, std::int64_t first, std::int64_t channels,
-                           std::int64_t row_stride, std::int64_t column_offset, Elements values) const {
-  for (std::int64_t row = 0; row < whole.rows(); ++row) {
-    for (std::int64_t o = 0; o < channels; ++o) {
-      values.set(row * row_stride + column_offset + o, residual(row * whole.out_channels + first + o));
+void Values::fill_residual(const Operator& op, Layout layout, Elements elements) const {
+  for (std::int64_t row = 0; row < op.rows(); ++row) {
+    for (std::int64_t o = 0; o < op.out_channels; ++o) {
+      elements.set(layout.at(row, o), residual(row * op.out_channels + o));
     }
   }
 }

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "elements.hpp"
 #include "operator.hpp"
 
 namespace splitfleet {
@@ -21,16 +20,15 @@ class Values {
   // Element `index` of the residual tensor [rows, out_channels] of the whole operator.
   float residual(std::int64_t index) const;
 
-  void fill_input(Elements input, std::int64_t count) const;
+  // Element (pixel, channel) lies at pixel * layout.row_stride + layout.column_offset + channel.
+  void fill_input(const Operator& op, Layout layout, Elements input) const;
   // Writes columns [first, first + channels) of the whole operator's weights in panels of `panel` columns:
   // element (k, o) lies at ((o / panel) * depth + k) * panel + o % panel; the last panel is filled up with
   // zeros. `panel == channels` gives the plain row-major matrix [depth, channels].
   void fill_weights(const Operator& whole, std::int64_t first, std::int64_t channels, std::int64_t panel,
                     Elements packed) const;
-  // Writes columns [first, first + channels) of the whole operator's residual: element (row, o) lies at
-  // row * row_stride + column_offset + o.
-  void fill_residual(const Operator& whole, std::int64_t first, std::int64_t channels,
-                     std::int64_t row_stride, std::int64_t column_offset, Elements residual) const;
+  // As fill_input, for rows and output channels.
+  void fill_residual(const Operator& op, Layout layout, Elements residual) const;
 
  private:
   float kept(float value) const;

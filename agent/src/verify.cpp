@@ -14,9 +14,31 @@ namespace {
 
 constexpr double kCpuTolerance = 1e-4;
 constexpr std::int64_t kSampleCount = 256;
+constexpr const char* kReferenceBackend = "eigen";
 
 std::string place(std::int64_t row, std::int64_t channel) {
   return "row " + std::to_string(row) + ", channel " + std::to_string(channel);
+}
+
+// What one tap, the input pixel under kernel position k, adds to a dense or depthwise sum.
+double plain_product(const Operator& op, const Values& values, std::int64_t pixel, std::int64_t k,
+                     std::int64_t channel) {
+  if (op.kind == OperatorKind::depthwise) {
+    return static_cast<double>(values.input(pixel * op.in_channels + channel)) *
+           static_cast<double>(values.weight(op, k, channel));
+  }
+  double sum = 0.0;
+  for (std::int64_t c = 0; c < op.in_channels; ++c) {
+    sum += static_cast<double>(values.input(pixel * op.in_channels + c)) *
+           static_cast<double>(values.weight(op, k * op.in_channels + c, channel));
+  }
+  return sum;
+}
+
+double plain_epilogue(const Operator& op, double sum, double residual) {
+  if (op.adds()) sum += residual;
+  if (op.epilogue == Epilogue::none || op.epilogue == Epilogue::add) return sum;
+  return std::clamp(sum, 0.0, op.epilogue == Epilogue::relu6 ? 6.0 : std::numeric_limits<double>::infinity());
 }
 
 // One output element by the operator's definition.
@@ -24,14 +46,25 @@ double plain_output(const Operator& op, const Values& values, std::int64_t row, 
   const std::int64_t top = row / op.out_width() * op.stride - op.pad_h;
   const std::int64_t left = row % op.out_width() * op.stride - op.pad_w;
   double sum = 0.0;
-  for (std::int64_t k = 0; k < op.depth(); ++k) {
-    const std::int64_t y = top + k / (op.kernel_w * op.in_channels);
-    const std::int64_t x = left + k / op.in_channels % op.kernel_w;
+  double largest = -std::numeric_limits<double>::infinity();
+  std::int64_t taps = 0;
+  for (std::int64_t k = 0; k < op.kernel_h * op.kernel_w; ++k) {
+    const std::int64_t y = top + k / op.kernel_w;
+    const std::int64_t x = left + k % op.kernel_w;
     if (y < 0 || y >= op.height || x < 0 || x >= op.width) continue;
-    const std::int64_t index = (y * op.width + x) * op.in_channels + k % op.in_channels;
-    sum += static_cast<double>(values.input(index)) * static_cast<double>(values.weight(op, k, channel));
+    const std::int64_t pixel = y * op.width + x;
+    ++taps;
+    if (op.has_weights()) {
+      sum += plain_product(op, values, pixel, k, channel);
+    } else {
+      const auto value = static_cast<double>(values.input(pixel * op.in_channels + channel));
+      sum += value;
+      largest = std::max(largest, value);
+    }
   }
-  return sum;
+  if (op.kind == OperatorKind::max_pool) return largest;
+  if (op.kind == OperatorKind::avg_pool) return sum / static_cast<double>(taps);
+  return plain_epilogue(op, sum, static_cast<double>(values.residual(row * op.out_channels + channel)));
 }
 
 // The worst deviation seen so far, and the size of the reference that it is measured by.
@@ -69,8 +102,8 @@ class Deviation {
 // Every element of the operator's columns was written, and none beside them.
 void check_poison(const OutputView& view, const Operator& op) {
   for (std::int64_t i = 0; i < view.count; ++i) {
-    const std::int64_t row = i / view.row_stride;
-    const std::int64_t channel = i % view.row_stride - view.column_offset;
+    const std::int64_t row = i / view.layout.row_stride;
+    const std::int64_t channel = i % view.layout.row_stride - view.layout.column_offset;
     const bool belongs = row < op.rows() && channel >= 0 && channel < op.out_channels;
     const bool written = !std::isnan(view.elements.get(i));
     if (belongs == written) continue;
@@ -80,35 +113,36 @@ void check_poison(const OutputView& view, const Operator& op) {
   }
 }
 
-double compare_with_backend(const OutputView& view, const Workload& workload, Machine& machine,
-                            MemoryBudget& budget) {
+// All elements, with the reference backend on the calling thread.
+void compare_whole(const OutputView& view, const Workload& workload, Machine& machine, MemoryBudget& budget,
+                   Deviation& deviation) {
   const Operator& op = *workload.work().op;
   const auto floats = [&](std::int64_t count) {
     return Buffer(nullptr, Buffer::Use::shared, static_cast<std::size_t>(count) * sizeof(float), budget);
   };
+  const auto elements = [](Buffer& buffer) { return Elements(buffer.map(CL_MAP_WRITE), ElementType::f32); };
   Buffer input = floats(op.input_floats());
   Buffer weights = floats(op.weight_floats());
+  Buffer residual = floats(op.adds() ? op.output_floats() : 0);
   Buffer reference = floats(op.output_floats());
   const Values& values = workload.values();
-  values.fill_input({input.map(CL_MAP_WRITE), ElementType::f32}, op.input_floats());
-  values.fill_weights(op, 0, op.out_channels, op.out_channels, {weights.map(CL_MAP_WRITE), ElementType::f32});
+  values.fill_input(op, op.tight_input(), elements(input));
+  if (op.has_weights()) values.fill_weights(op, 0, op.out_channels, op.out_channels, elements(weights));
+  if (op.adds()) values.fill_residual(op, op.tight_output(), elements(residual));
   float* expected = reference.map_floats(CL_MAP_READ);
-  machine.backend()
+  machine.backend(kReferenceBackend)
       .prepare(op, weights.map_floats(CL_MAP_READ), machine.threads({}))
-      ->run(input.map_floats(CL_MAP_READ), expected, op.out_channels);
-  Deviation deviation(workload.work().plan->tolerance);
+      ->run({input.map_floats(CL_MAP_READ), residual.map_floats(CL_MAP_READ), expected, op.out_channels});
   for (std::int64_t row = 0; row < op.rows(); ++row) {
-    const std::int64_t first = row * view.row_stride + view.column_offset;
     for (std::int64_t o = 0; o < op.out_channels; ++o) {
-      deviation.compare(view.elements.get(first + o), expected[row * op.out_channels + o], row, o);
+      deviation.compare(view.get(row, o), expected[row * op.out_channels + o], row, o);
     }
   }
-  return deviation.checked();
 }
 
-double compare_sample(const OutputView& view, const Workload& workload) {
+// A sample of elements, with a plain loop in double precision.
+void compare_sample(const OutputView& view, const Workload& workload, Deviation& deviation) {
   const Operator& op = *workload.work().op;
-  Deviation deviation(kCpuTolerance);
   const std::int64_t total = op.output_floats();
   const std::int64_t count = std::min(total, kSampleCount);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -117,26 +151,27 @@ double compare_sample(const OutputView& view, const Workload& workload) {
     const std::int64_t channel = total == count
                                      ? i % op.out_channels
                                      : (i == count - 1 ? op.out_channels - 1 : i * 31 % op.out_channels);
-    deviation.compare(view.elements.get(row * view.row_stride + channel),
-                      plain_output(op, workload.values(), row, channel), row, channel);
+    deviation.compare(view.get(row, channel), plain_output(op, workload.values(), row, channel), row,
+                      channel);
   }
-  return deviation.checked();
 }
 
 }  // namespace
 
 double verify(Workload& workload, Machine& machine, MemoryBudget budget) {
-  const Operator& op = *workload.work().op;
+  const Work& work = workload.work();
   workload.fill_output(std::numeric_limits<float>::quiet_NaN());
   workload.pin_caller();
   workload.execute();
   const OutputView view = workload.output();
-  check_poison(view, op);
-  const double error = workload.work().kind == JobKind::cpu
-                           ? compare_sample(view, workload)
-                           : compare_with_backend(view, workload, machine, budget);
+  check_poison(view, *work.op);
+  Deviation deviation(work.plan ? work.plan->tolerance : kCpuTolerance);
+  compare_sample(view, workload, deviation);
+  // The reference backend cannot vouch for itself.
+  if (work.plan || work.backend != kReferenceBackend)
+    compare_whole(view, workload, machine, budget, deviation);
   workload.settle();
-  return error;
+  return deviation.checked();
 }
 
 }  // namespace splitfleet

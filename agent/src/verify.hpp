@@ -5,10 +5,11 @@
 
 namespace splitfleet {
 
-// Executes the workload once on a poisoned output and compares: a GPU's or a joint output with the CPU
-// backend's result for the whole operator, a CPU output at a sample of places with a plain loop in double
-// precision. Returns max |output - reference| / max |reference|. Throws JobError(wrong_result) past 1e-4, or
-// when an element was not written, or one outside the operator's columns was.
+// Executes the workload once on a poisoned output and compares: a sample of places with a plain loop in
+// double precision and, unless the Eigen backend alone is under test, all elements with what that computes
+// for the whole operator in fp32. Returns max |output - reference| / max |reference|. Throws
+// JobError(wrong_result) past the plan's tolerance (1e-4 without a plan), or when an element was not written,
+// or one outside the operator's columns was.
 double verify(Workload& workload, Machine& machine, MemoryBudget budget);
 
 }  // namespace splitfleet

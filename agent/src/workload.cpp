@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "clock.hpp"
+#include "plan_buffers.hpp"
 #include "status.hpp"
 #include "values.hpp"
 
@@ -20,11 +21,9 @@ Workload::Workload(Machine& machine, const Work& work, const ProgramSource* sour
     }
     prepare_gpu(machine, *source, budget);
   }
-  if (work.op) {
-    if (work.cut > 0) prepare_cpu(machine, budget);
-    values_.fill_input({input_->map(CL_MAP_WRITE), input_type_}, work.op->input_floats());
-    input_->unmap();
-  }
+  if (work.op && work.cut > 0) prepare_cpu(machine, budget);
+  if (work.op) fill_operands();
+  if (!work.op) cpu_ = machine.backend(work.backend).prepare_empty(pool_);
 }
 
 void Workload::prepare_gpu(Machine& machine, const ProgramSource& source, MemoryBudget& budget) {
@@ -33,55 +32,74 @@ void Workload::prepare_gpu(Machine& machine, const ProgramSource& source, Memory
   gpu_ = std::make_unique<GpuPlan>(device, machine.programs().get(plan.program, source), plan, work_.join,
                                    budget);
   if (!work_.op) return;
-  const std::size_t weights_index = plan.only(BufferRole::weights);
-  const std::size_t output_index = plan.only(BufferRole::output);
-  const std::size_t input_index = plan.only(BufferRole::input);
-  const PlanBuffer& planned_weights = plan.buffers[weights_index];
-  Buffer& weights = gpu_->buffer(weights_index);
-  values_.fill_weights(*work_.op, work_.cut, work_.op->out_channels - work_.cut, planned_weights.panel,
-                       {weights.map(CL_MAP_WRITE), planned_weights.type});
-  weights.unmap();
+  const auto take = [&](BufferRole role, ElementType& type) {
+    const std::size_t index = plan.only(role);
+    type = plan.buffers[index].type;
+    return &gpu_->buffer(index);
+  };
+  if (work_.op->has_weights()) {
+    const PlanBuffer& planned = plan.buffers[plan.only(BufferRole::weights)];
+    Buffer& weights = gpu_->buffer(plan.only(BufferRole::weights));
+    values_.fill_weights(*work_.op, work_.cut, work_.op->out_channels - work_.cut, planned.panel,
+                         {weights.map(CL_MAP_WRITE), planned.type});
+    weights.unmap();
+  }
   gpu_->set_up();
-  input_ = &gpu_->buffer(input_index);
-  input_type_ = plan.buffers[input_index].type;
-  output_type_ = plan.buffers[output_index].type;
-  output_ = &gpu_->buffer(output_index);
-  layout_.row_stride = plan.buffers[output_index].row_stride;
-  // The view of a joint execution is the whole output, not the GPU's columns of it.
-  layout_.column_offset = work_.kind == JobKind::coexec ? 0 : plan.buffers[output_index].column_offset;
+  input_ = take(BufferRole::input, input_type_);
+  output_ = take(BufferRole::output, output_type_);
+  if (work_.op->adds()) residual_ = take(BufferRole::residual, residual_type_);
+  const bool is_joint = work_.kind == JobKind::coexec;
+  input_layout_ = input_layout(plan, *work_.op, is_joint);
+  output_layout_ = output_layout(plan, is_joint);
 }
 
 void Workload::prepare_cpu(Machine& machine, MemoryBudget& budget) {
   const Operator& whole = *work_.op;
-  Operator half = whole;
-  half.out_channels = work_.cut;
   // Tensors that a GPU could share lie where it can: the CPU's time belongs to a runtime that splits.
   const ClDevice* device = machine.device();
   if (device != nullptr && !device->svm().fine_buffer) device = nullptr;
-  const auto bytes = [](std::int64_t floats) { return static_cast<std::size_t>(floats) * sizeof(float); };
+  const auto floats = [&](const ClDevice* where, std::int64_t count) {
+    return std::make_unique<Buffer>(where, Buffer::Use::shared,
+                                    static_cast<std::size_t>(count) * sizeof(float), budget);
+  };
   if (!gpu_) {
-    own_input_ = std::make_unique<Buffer>(device, Buffer::Use::shared, bytes(whole.input_floats()), budget);
+    own_input_ = floats(device, whole.input_floats());
     input_ = own_input_.get();
-    layout_.row_stride = whole.out_channels;
+    if (whole.adds()) own_residual_ = floats(device, whole.output_floats());
+    residual_ = own_residual_.get();
+    input_layout_ = whole.tight_input();
+    output_layout_ = whole.tight_output();
   }
   if (!gpu_ || !output_->is_concurrent()) {
-    own_output_ = std::make_unique<Buffer>(device, Buffer::Use::shared, bytes(whole.output_floats()), budget);
+    own_output_ = floats(device, whole.output_floats());
     if (!gpu_) output_ = own_output_.get();
   }
   cpu_output_ = own_output_ ? own_output_.get() : output_;
-  cpu_weights_ = std::make_unique<Buffer>(nullptr, Buffer::Use::shared, bytes(half.weight_floats()), budget);
-  values_.fill_weights(whole, 0, work_.cut, work_.cut, {cpu_weights_->map(CL_MAP_WRITE), ElementType::f32});
-  cpu_ = machine.backend().prepare(half, cpu_weights_->map_floats(CL_MAP_READ), pool_);
+  const Operator half = whole.first_channels(work_.cut);
+  cpu_weights_ = floats(nullptr, half.weight_floats());
+  if (half.has_weights()) {
+    values_.fill_weights(whole, 0, work_.cut, work_.cut, {cpu_weights_->map(CL_MAP_WRITE), ElementType::f32});
+  }
+  cpu_ = machine.backend(work_.backend).prepare(half, cpu_weights_->map_floats(CL_MAP_READ), pool_);
+}
+
+void Workload::fill_operands() {
+  values_.fill_input(*work_.op, input_layout_, {input_->map(CL_MAP_WRITE), input_type_});
+  input_->unmap();
+  if (residual_ == nullptr) return;
+  values_.fill_residual(*work_.op, output_layout_, {residual_->map(CL_MAP_WRITE), residual_type_});
+  residual_->unmap();
 }
 
 HostTimes Workload::execute() {
   HostTimes times;
   const std::int64_t start_ns = now_ns();
-  // Both halves may read a mapped input; without SVM mapping it has to come before the kernels it would wait
-  // for.
-  if (cpu_) input_->map(CL_MAP_READ);
+  // Both halves may read mapped operands; without SVM mapping them has to come before the kernels it would
+  // wait for.
+  if (cpu_ && input_ != nullptr) input_->map(CL_MAP_READ);
+  if (cpu_ && residual_ != nullptr) residual_->map(CL_MAP_READ);
   if (gpu_) gpu_->enqueue();
-  if (work_.kind != JobKind::gpu) {
+  if (cpu_) {
     const std::int64_t cpu_start_ns = now_ns();
     run_cpu_half();
     times.cpu_ns = now_ns() - cpu_start_ns;
@@ -93,11 +111,12 @@ HostTimes Workload::execute() {
 }
 
 void Workload::run_cpu_half() {
-  if (cpu_) {
-    cpu_->run(input_->map_floats(CL_MAP_READ), cpu_output_->map_floats(CL_MAP_WRITE), layout_.row_stride);
-  } else {
-    pool_.run([](int) {});  // sync: an empty half, but on the job's threads
-  }
+  CpuTensors tensors;
+  if (input_ != nullptr) tensors.input = input_->map_floats(CL_MAP_READ);
+  if (residual_ != nullptr) tensors.residual = residual_->map_floats(CL_MAP_READ);
+  if (cpu_output_ != nullptr) tensors.output = cpu_output_->map_floats(CL_MAP_WRITE);
+  tensors.row_stride = output_layout_.row_stride;
+  cpu_->run(tensors);
 }
 
 // Makes the whole result visible to the host. Without SVM the CPU half was computed beside it and is copied
@@ -107,16 +126,18 @@ void Workload::gather() {
   float* whole = output_->map_floats(CL_MAP_READ | CL_MAP_WRITE);
   if (!cpu_) return;
   const float* half = cpu_output_->map_floats(CL_MAP_READ);
+  const std::int64_t stride = output_layout_.row_stride;
   for (std::int64_t row = 0; row < work_.op->rows(); ++row) {
-    std::copy_n(half + row * layout_.row_stride, work_.cut, whole + row * layout_.row_stride);
+    std::copy_n(half + row * stride, work_.cut, whole + row * stride);
   }
 }
 
 std::optional<EventTimes> Workload::settle() {
   if (!gpu_) return std::nullopt;
   const EventTimes times = gpu_->take_times();
-  if (input_ != nullptr) input_->unmap();
-  if (output_ != nullptr) output_->unmap();
+  for (Buffer* buffer : {input_, residual_, output_}) {
+    if (buffer != nullptr) buffer->unmap();
+  }
   return times;
 }
 
@@ -131,7 +152,8 @@ void Workload::fill_output(float value) {
 }
 
 OutputView Workload::output() {
-  OutputView view = layout_;
+  OutputView view;
+  view.layout = output_layout_;
   view.elements = Elements(output_->map(CL_MAP_READ | CL_MAP_WRITE), output_type_);
   view.count = static_cast<std::int64_t>(output_->bytes() / bytes_of(output_type_));
   return view;

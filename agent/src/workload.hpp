@@ -18,12 +18,13 @@ struct HostTimes {
   std::int64_t cpu_ns = 0;   // the CPU half alone
 };
 
-// The output as the host sees it after an execution: rows of `row_stride` elements.
+// The output as the host sees it after an execution.
 struct OutputView {
   Elements elements;
   std::int64_t count = 0;
-  std::int64_t row_stride = 0;
-  std::int64_t column_offset = 0;
+  Layout layout;
+
+  float get(std::int64_t row, std::int64_t channel) const { return elements.get(layout.at(row, channel)); }
 };
 
 class Workload {
@@ -52,23 +53,28 @@ class Workload {
  private:
   void prepare_gpu(Machine& machine, const ProgramSource& source, MemoryBudget& budget);
   void prepare_cpu(Machine& machine, MemoryBudget& budget);
+  void fill_operands();
   void run_cpu_half();
   void gather();
 
   const Work& work_;
   ThreadPool& pool_;
   Values values_;
+  Layout input_layout_;
+  Layout output_layout_;  // of the residual too
   ElementType input_type_ = ElementType::f32;
+  ElementType residual_type_ = ElementType::f32;
   ElementType output_type_ = ElementType::f32;
   std::unique_ptr<GpuPlan> gpu_;
-  std::unique_ptr<Buffer> own_input_;   // without a GPU half
+  std::unique_ptr<Buffer> own_input_;     // without a GPU half
+  std::unique_ptr<Buffer> own_residual_;  // without a GPU half
   std::unique_ptr<Buffer> own_output_;  // without a GPU half, or where the host may not write beside a kernel
   std::unique_ptr<Buffer> cpu_weights_;
   std::unique_ptr<CpuOperator> cpu_;
   Buffer* input_ = nullptr;
+  Buffer* residual_ = nullptr;    // where the epilogue adds
   Buffer* output_ = nullptr;      // holds the whole result
   Buffer* cpu_output_ = nullptr;  // where the CPU half writes
-  OutputView layout_;             // of output_, without its data
 };
 
 }  // namespace splitfleet
