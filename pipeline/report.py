@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
+from splitfleet.kernels import operator_from_json
 from splitfleet.kernels.errors import UserError
 from splitfleet.predictors.split_table import SplitTable
 from splitfleet.predictors.traces import read_traces
@@ -59,14 +61,24 @@ def _published(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _rejected_jobs(folder: Path) -> dict[str, list[dict[str, str]]]:
-    """The measuring jobs that gave no time, by device class, each with its status and error."""
+    """The measuring jobs that gave no time, by device class, each with its status and error; sorted by status."""
     try:
         traces = read_traces(folder)
     except UserError:
         return {}  # nothing is measured yet
     bad = traces[(traces["purpose"] == "measure") & (traces["status"] != "ok")]
     found: dict[str, list[dict[str, str]]] = {}
-    for row in bad.to_dict("records"):
-        item = {key: str(row[key]) for key in ("job_id", "kind", "operator", "phone", "status", "error")}
+    for row in bad.sort_values(["status", "kind", "job_id"]).to_dict("records"):
+        item = {key: str(row[key]) for key in ("job_id", "kind", "phone", "status")}
+        item |= {"what": _subject(row), "error": row["error"] if isinstance(row["error"], str) else ""}
         found.setdefault(str(row["device_class"]), []).append(item)
     return found
+
+
+def _subject(row: Mapping[Hashable, Any]) -> str:
+    """What a job was about, in words: the operator, the join or the transfer."""
+    if isinstance(row["operator"], str):
+        return operator_from_json(json.loads(row["operator"])).label
+    if isinstance(row["operation"], str):
+        return f"{row['operation']} of {row['bytes']:.0f} bytes"
+    return f"{row['join']} with {row['threads']:.0f} threads"

@@ -46,12 +46,14 @@ def fault(
     root: Root,
     kind: Annotated[
         str,
-        typer.Argument(help="drop, stall, vanish, unauthorized, disk-full, temperature, or clear.", show_default=False),
+        typer.Argument(help="drop, stall, vanish, unauthorized, disk-full, temperature, kernel, or clear."),
     ],
     seconds: Annotated[float | None, typer.Option(help="How long: stall, vanish.")] = None,
     after_bytes: Annotated[int | None, typer.Option("--bytes", help="After so many bytes: drop.")] = None,
     millidegrees: Annotated[int | None, typer.Option(help="temperature.")] = None,
     zone: Annotated[str | None, typer.Option(help="temperature: of this thermal zone only.")] = None,
+    effect: Annotated[str | None, typer.Option(help="kernel: hang, crash or nonsense.")] = None,
+    job: Annotated[int | None, typer.Option(help="kernel: of this GPU job, counted from 1 as they arrive.")] = None,
     after_seconds: Annotated[float | None, typer.Option(help="Begin later; not for clear.")] = None,
 ) -> None:
     """Gives a running phone a fault. Example: fault /tmp/phone vanish --seconds 20"""
@@ -61,6 +63,8 @@ def fault(
         "bytes": after_bytes,
         "millidegrees": millidegrees,
         "zone": zone,
+        "effect": effect,
+        "job": job,
         "after_seconds": after_seconds,
     }
     try:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from splitfleet.kernels.errors import DeviceError, UserError
 
 from .android import STATE_FOLDER
-from .faults import DiskFull, Drop, Stall, Temperature, Unauthorized, Vanish
+from .faults import DiskFull, Drop, Kernel, Stall, Temperature, Unauthorized, Vanish
 
 
 class Clear(BaseModel):
@@ -35,7 +35,7 @@ class Answer(BaseModel):
 
 
 Order = Annotated[
-    Drop | Stall | Vanish | Unauthorized | DiskFull | Temperature | Clear | Answer,
+    Drop | Stall | Vanish | Unauthorized | DiskFull | Temperature | Kernel | Clear | Answer,
     Field(discriminator="kind"),
 ]
 ORDERS: TypeAdapter[Order] = TypeAdapter(Order)

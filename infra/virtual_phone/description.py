@@ -88,6 +88,7 @@ class Description(_Table):
     abi: Literal["x86_64", "arm64-v8a"] = "x86_64"
     authorize: Literal["ask", "always", "never"] | tuple[str, ...] = "ask"
     properties: dict[Name, Line] = {}
+    environment: dict[Name, Line] = {}
     android: Android = Android()
     cpu: Cpu = Cpu()
     gpu: Gpu = Gpu()

@@ -20,7 +20,8 @@ def program_environment(description: Description, root: Path) -> dict[str, str]:
 
     SPLITFLEET_SYSROOT is the folder below which the phone's /sys lies. SPLITFLEET_CORE_LOCK is a folder that all
     virtual phones of a user share: the agent holds a lock in it while it measures, so that two phones never do at once.
-    SPLITFLEET_OPENCL names the OpenCL library; for a phone without OpenCL, a file that does not exist.
+    SPLITFLEET_OPENCL names the OpenCL library; for a phone without OpenCL, a file that does not exist. What the
+    description's `environment` says comes on top.
     Raises HarnessError when PoCL is not installed.
     """
     environment = {"PATH": _SYSTEM_PATH, "SPLITFLEET_OPENCL": str(root / "system/lib64/libOpenCL.so")}
@@ -41,6 +42,7 @@ def program_environment(description: Description, root: Path) -> dict[str, str]:
         "USER": "shell",
         "SPLITFLEET_SYSROOT": str(root),
         "SPLITFLEET_CORE_LOCK": str(_core_lock_folder()),
+        **description.environment,
     }
 
 

@@ -63,7 +63,15 @@ class Temperature(_Fault):
     zone: str | None = None
 
 
-Fault = Annotated[Drop | Stall | Vanish | Unauthorized | DiskFull | Temperature, Field(discriminator="kind")]
+class Kernel(_Fault):
+    """The kernel of one GPU job fails: the job that arrives as number `job`, counted from 1 over all that are new."""
+
+    kind: Literal["kernel"]
+    effect: Literal["hang", "crash", "nonsense"]
+    job: int = Field(ge=1)
+
+
+Fault = Annotated[Drop | Stall | Vanish | Unauthorized | DiskFull | Temperature | Kernel, Field(discriminator="kind")]
 
 
 class Link:

@@ -17,7 +17,8 @@ from .connection import Connection, Service, Stream
 from .control import Answer, Clear, Mailbox, Order, reply
 from .description import Description
 from .environment import program_environment
-from .faults import DiskFull, Drop, Fault, Link, Stall, Temperature, Unauthorized, Vanish
+from .faults import DiskFull, Drop, Fault, Kernel, Link, Stall, Temperature, Unauthorized, Vanish
+from .kernel_faults import KernelFaults
 from .listener import Listener
 from .paths import PhonePaths
 from .processes import Processes
@@ -50,6 +51,7 @@ class Phone:
         keys = KeyStore(self._paths.root / "data/misc/adb/adb_keys")
         self._authority = Authority(description.authorize, keys)
         self._link = Link()
+        self._kernel_faults = KernelFaults()
         self._listener = Listener(port, self._connection)
         self._absence: asyncio.Task[None] | None = None
         android.show_disk_full(self._paths.root, False)
@@ -113,7 +115,7 @@ class Phone:
         ).serve()
 
     async def _serve_sync(self, stream: Stream) -> None:
-        await SyncService(stream, self._paths, self._storage).serve()
+        await SyncService(stream, self._paths, self._storage, self._kernel_faults).serve()
 
     def _take_orders(self) -> None:
         for order, reply_file in self._mailbox.take():
@@ -127,6 +129,7 @@ class Phone:
             return f"answered for {', '.join(answered)}" if answered else "no prompt is open"
         if isinstance(order, Clear):
             self._link.mend()
+            self._kernel_faults.clear()
             self._set_disk_full(False)
             self._end_absence()
             return "no fault is left"
@@ -152,6 +155,8 @@ class Phone:
             case Unauthorized():
                 self._authority.revoke()
                 self._listener.break_connections()
+            case Kernel():
+                self._kernel_faults.order(fault)
             case DiskFull():
                 self._set_disk_full(True)
             case Temperature():

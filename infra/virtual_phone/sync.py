@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .connection import LinkBroken, Stream
+from .kernel_faults import JOB_FILE, KernelFaults
 from .paths import PhonePaths
 from .protocol import ProtocolError
 from .storage import Storage
@@ -26,10 +27,11 @@ _ENTRY = struct.Struct("<4s4I")
 class SyncService:
     """One sync stream: requests are answered in order until QUIT."""
 
-    def __init__(self, stream: Stream, paths: PhonePaths, storage: Storage) -> None:
+    def __init__(self, stream: Stream, paths: PhonePaths, storage: Storage, kernel_faults: KernelFaults) -> None:
         self._stream = stream
         self._paths = paths
         self._storage = storage
+        self._kernel_faults = kernel_faults
         self._received = bytearray()
 
     async def serve(self) -> None:
@@ -118,6 +120,8 @@ class SyncService:
             await self._fail(failure)
             return
         if path is not None and not path.is_symlink():
+            if path.name == JOB_FILE:
+                path.write_bytes(self._kernel_faults.tamper(path.read_bytes()))
             os.utime(path, (modified, modified))
         await self._stream.write(_REQUEST.pack(b"OKAY", 0))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from .output import print_table
 
 _BEST_LAYERS = 12
+_REJECTED_OF_A_STATUS = 10
 _TARGETS = {
     "gpu_execution": "GPU execution time",
     "gpu_dispatch": "GPU dispatch time",
@@ -22,8 +24,8 @@ def show_report(report: dict[str, Any]) -> None:
         print_table(name, ["", ""], [[what, value] for what, value in _summary(found)], named=False)
         if found["layers"]:
             _show_layers(found)
-        for job in found["rejected_jobs"]:
-            typer.echo(f"rejected {job['kind']} job {job['job_id'][:8]}: {job['status']}: {job['error']}")
+        if found["rejected_jobs"]:
+            _show_rejected(found["rejected_jobs"])
 
 
 def _summary(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -84,6 +86,24 @@ def _show_layers(found: dict[str, Any]) -> None:
             for row in found["layers"][:_BEST_LAYERS]
         ],
     )
+
+
+def _show_rejected(jobs: list[dict[str, str]]) -> None:
+    """The jobs that gave no time, by status; of a status that many jobs share, the first ones."""
+    by_status = {status: list(of_status) for status, of_status in groupby(jobs, lambda job: job["status"])}
+    counts = ", ".join(f"{len(of_status)} {status}" for status, of_status in by_status.items())
+    print_table(
+        f"jobs without a time: {counts}",
+        ["status ", "kind ", "what ", "phone ", "job ", "error "],
+        [
+            [job["status"], job["kind"], job["what"], job["phone"], job["job_id"][:8], job["error"]]
+            for of_status in by_status.values()
+            for job in of_status[:_REJECTED_OF_A_STATUS]
+        ],
+    )
+    for status, of_status in by_status.items():
+        if len(of_status) > _REJECTED_OF_A_STATUS:
+            typer.echo(f"{len(of_status) - _REJECTED_OF_A_STATUS} more are {status}: splitfleet report --json has all")
 
 
 def _plan(row: dict[str, Any]) -> str:

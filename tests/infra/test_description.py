@@ -28,6 +28,7 @@ from .phones import PHONE
         ("[cpu]\nisa = 'sse9'", r"'cpu\.isa' is 'sse9': .*'x86-64-v2'"),
         ("[[faults]]\nkind = 'stall'", r"'faults\.0\.stall\.seconds' is missing"),
         ("[[faults]]\nkind = 'stall'\nsecond = 1", r"unknown key 'faults\.0\.stall\.second'; did you mean 'seconds'\?"),
+        ("[[faults]]\nkind = 'kernel'\neffect = 'melt'\njob = 1", r"'faults\.0\.kernel\.effect': .*'nonsense'"),
         ("[[faults]]\nkind = 'explode'", r"'faults\.0' is .*explode.*'vanish'"),
         ("[properties]\n'a b' = 'x'", r"properties"),
         ("= 1", r"not valid TOML: .*line 5"),
