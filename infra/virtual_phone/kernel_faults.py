@@ -42,6 +42,8 @@ class KernelFaults:
             lines = [json.loads(line) for line in content.splitlines()]
         except ValueError:
             return content
+        if not all(isinstance(line, dict) for line in lines):
+            return content
         programs = {line["id"]: line for line in lines if line.get("type") == "program"}
         failing = [line for line in lines if (fault := self._fault_of(line)) and _break(line, fault, programs)]
         if not failing:
