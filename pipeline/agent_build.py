@@ -1,21 +1,21 @@
-"""Builds the device agent from its C++ sources for a phone that runs on this host's kind of processor.
+"""Builds the device agent from its C++ sources, for this host or for another system (see agent_targets).
 
 Nothing of the system is needed but a C++ compiler, and not even that where `ziglang` is installed: cmake, ninja and
-the header-only libraries are wheels. Phones with another processor get an agent built with the presets in agent/.
+the header-only libraries are wheels. Android alone needs its NDK. A build is kept under the hash of all that decides
+what the agent computes and how fast, so it is made once.
 """
 
 from __future__ import annotations
 
 import importlib.resources
-import importlib.util
+import json
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution
@@ -26,119 +26,154 @@ from filelock import FileLock
 
 from splitfleet.kernels.errors import HarnessError, UserError
 
+from .adb_link import splitfleet_home
+from .agent_targets import TARGETS, Target, Toolchain, choose_toolchain, host_target
+
 _INSTALL = "install the fleet extra: pip install 'splitfleet[fleet]'"
 _PROGRAM = "splitfleet-agent"
-_COMPILERS = ("c++", "g++", "clang++")
+_FACTS = "build.json"
+_HEADER_WHEELS = {
+    "nlohmann-json": ("SPLITFLEET_JSON_INCLUDE", "nlohmann_json/include"),
+    "cmeel-eigen": ("SPLITFLEET_EIGEN_INCLUDE", "cmeel.prefix/include/eigen3"),
+}
 _ERROR_LINES = 20
-
-# Compiler flags by instruction set. Clang and GCC know these levels under one name, zig writes them with underscores.
-ISA_FLAGS = {"native": "-march=native", "x86-64-v2": "-march=x86-64-v2", "x86-64-v3": "-march=x86-64-v3"}
-_ZIG_FLAGS = {isa: flags.replace("x86-64-v", "x86_64_v") for isa, flags in ISA_FLAGS.items()}
 
 
 @dataclass(frozen=True)
-class _Compiler:
-    command: str  # as the CXX variable takes it
-    isa_flags: Mapping[str, str]
-    environment: Mapping[str, str]
+class BuiltAgent:
+    """An agent in a folder of builds. `sources` is the hash of the C++ sources that it was made from."""
 
-    def version(self) -> str:
-        return _run([*shlex.split(self.command), "--version"], self.environment, "the C++ compiler")
+    path: Path
+    build: str
+    abi: str
+    isa: str
+    compiler: str
+    sources: str
+    built_unix_s: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.path.stat().st_size
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it was made from the sources that are installed now."""
+        return self.sources == sources_digest()
 
 
-def build_agent(isa: str = "native", compiler: str | None = None, *, build_root: Path) -> Path:
-    """The path of an agent for `isa`, built unless `build_root` holds one of these very sources, flags and compiler.
+def build_agent(
+    isa: str | None = None,
+    compiler: str | None = None,
+    *,
+    build_root: Path,
+    abi: str | None = None,
+    ndk: Path | None = None,
+) -> Path:
+    """The path of an agent, built unless `build_root` holds one of these very sources, flags and compiler.
 
-    `isa` is one of ISA_FLAGS. `compiler` is a C++ compiler, as the CXX variable names one, or "zig"; by default $CXX,
-    else c++, g++ or clang++ of this machine, else the one inside ziglang. Several processes may ask at once.
-    Raises UserError for an unknown instruction set or compiler, HarnessError with the last lines when a build fails.
+    `abi` is one of TARGETS, by default this host's. `isa` is one of the target's instruction sets; by default "native"
+    on this host, else the one that every such system has. `compiler` and `ndk` as choose_toolchain takes them.
+    Several processes may ask at once.
+    Raises UserError for an unknown ABI, instruction set, compiler or NDK, HarnessError with the last lines when a
+    build fails.
     """
+    target = host_target() if abi is None else find_target(abi)
     build_root = build_root.absolute()
     build_root.mkdir(parents=True, exist_ok=True)
-    chosen = _choose_compiler(compiler, build_root)
-    if isa not in chosen.isa_flags:
-        raise UserError(f"no agent can be built for the instruction set {isa!r}: choose {', '.join(ISA_FLAGS)}")
-    sources = dict(_sources())
-    build_id = _build_id(isa, chosen, sources)
+    toolchain = choose_toolchain(target, compiler, ndk, build_root)
+    isa = isa or next(iter(toolchain.isa_flags))
+    if isa not in toolchain.isa_flags:
+        known = ", ".join(toolchain.isa_flags)
+        raise UserError(f"no agent for {target.abi} can be built for the instruction set {isa!r}: choose {known}")
+    version = _run(toolchain.version, toolchain.environment, "the C++ compiler")
+    build_id = _build_id(target, isa, toolchain, version)
     agent = build_root / build_id / _PROGRAM
     if agent.exists():
         return agent
     with FileLock(build_root / f"{build_id}.lock"):
         if not agent.exists():
-            _build(agent, build_id, chosen.isa_flags[isa], chosen, sources)
+            facts = {"abi": target.abi, "isa": isa, "compiler": version.splitlines()[0], "sources": sources_digest()}
+            _build(agent, build_id, toolchain, toolchain.isa_flags[isa], facts)
     return agent
 
 
-def _build(agent: Path, build_id: str, isa_flags: str, compiler: _Compiler, sources: Mapping[str, bytes]) -> None:
+def agents_folder() -> Path:
+    """Where the agents of this user are kept."""
+    return splitfleet_home() / "agents"
+
+
+def export_agent(program: Path, output: Path) -> None:
+    """Copies an agent to a file. Raises UserError when it cannot be written."""
+    try:
+        shutil.copy(program, output)
+    except OSError as error:
+        raise UserError(f"the agent cannot be written to {output}: {error.strerror}; name another file") from error
+
+
+def find_target(abi: str) -> Target:
+    """The target of a name. Raises UserError for one that no agent is made for."""
+    if abi not in TARGETS:
+        raise UserError(f"no agent is made for the ABI {abi!r}: choose {', '.join(TARGETS)}")
+    return TARGETS[abi]
+
+
+def built_agents(build_root: Path) -> list[BuiltAgent]:
+    """The agents that lie in a folder of builds, by ABI, the newest first."""
+    found = []
+    for file in build_root.glob(f"*/{_FACTS}"):
+        program = file.with_name(_PROGRAM)
+        if program.exists():
+            made = int(program.stat().st_mtime)
+            found.append(BuiltAgent(program, file.parent.name, built_unix_s=made, **json.loads(file.read_text())))
+    return sorted(found, key=lambda agent: (agent.abi, -agent.built_unix_s, agent.build))
+
+
+def sources_digest() -> str:
+    """The hash of the agent's installed sources."""
+    digest = sha256()
+    for name, content in sorted(_sources()):
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def _build(agent: Path, build_id: str, toolchain: Toolchain, isa_flags: str, facts: Mapping[str, str]) -> None:
     with tempfile.TemporaryDirectory(dir=agent.parent.parent, prefix="building-") as folder:
-        source, binary = Path(folder, "source"), Path(folder, "build")
-        for name, content in sources.items():
+        source, binary, finished = (Path(folder, name) for name in ("source", "build", "finished"))
+        for name, content in _sources():
             path = source / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        environment = {**compiler.environment, "CXX": compiler.command}
         options = {
-            "CMAKE_BUILD_TYPE": "Release",
-            "CMAKE_MAKE_PROGRAM": _tool("ninja"),
-            "SPLITFLEET_JSON_INCLUDE": _wheel_folder("nlohmann-json", "nlohmann_json/include"),
-            "SPLITFLEET_EIGEN_INCLUDE": _wheel_folder("cmeel-eigen", "cmeel.prefix/include/eigen3"),
+            **{name: str(_wheel_folder(wheel, folder)) for wheel, (name, folder) in _HEADER_WHEELS.items()},
+            **toolchain.definitions,
+            "CMAKE_MAKE_PROGRAM": str(_tool("ninja")),
             "SPLITFLEET_ISA_FLAGS": isa_flags,
             "SPLITFLEET_BUILD_ID": build_id,
+            # A compiler that we do not know may warn of what is right.
+            "SPLITFLEET_WARNINGS_AS_ERRORS": "OFF",
         }
+        environment = {**toolchain.environment, "SOURCE_DATE_EPOCH": "0"}
         cmake = str(_tool("cmake"))
         definitions = [f"-D{name}={value}" for name, value in options.items()]
-        _run([cmake, "-G", "Ninja", "-S", str(source), "-B", str(binary), *definitions], environment, "cmake")
+        configure = [cmake, "--preset", toolchain.preset, "-S", str(source), "-B", str(binary), *definitions]
+        _run(configure, environment, "cmake")
         _run([cmake, "--build", str(binary)], environment, "the agent's build")
-        finished = Path(folder, "finished")
         finished.mkdir()
         (binary / _PROGRAM).replace(finished / _PROGRAM)
+        (finished / _FACTS).write_text(json.dumps(facts, indent=2) + "\n")
         finished.replace(agent.parent)
 
 
-def _choose_compiler(wanted: str | None, build_root: Path) -> _Compiler:
-    wanted = wanted or os.environ.get("CXX")
-    if wanted and wanted != "zig":
-        words = shlex.split(wanted)
-        if not words or shutil.which(words[0]) is None:
-            raise UserError(f"the C++ compiler {wanted!r} is not found: correct or unset CXX")
-        return _Compiler(wanted, ISA_FLAGS, {})
-    found = None if wanted else next(filter(None, map(shutil.which, _COMPILERS)), None)
-    return _Compiler(found, ISA_FLAGS, {}) if found else _zig_compiler(build_root)
-
-
-def _zig_compiler(build_root: Path) -> _Compiler:
-    spec = importlib.util.find_spec("ziglang")
-    if spec is None or spec.origin is None:
-        raise HarnessError(
-            "no C++ compiler is found to build the agent with: install one (Debian: g++), or the toolchain extra: "
-            "pip install 'splitfleet[toolchain]'"
-        )
-    # The same level and stripping for everything, cmake's own checks among it: zig compiles its C++ library anew for
-    # each combination, which takes over a minute.
-    script = f'#!/bin/sh\nexec {shlex.quote(str(Path(spec.origin).parent / "zig"))} c++ -O3 -s "$@"\n'
-    wrapper = build_root / f"zig-{sha256(script.encode()).hexdigest()[:12]}" / "c++"
-    wrapper.parent.mkdir(exist_ok=True)
-    if not wrapper.exists():
-        # Two phones may be prepared at once, from two threads.
-        with tempfile.NamedTemporaryFile("w", dir=wrapper.parent, delete=False) as unfinished:
-            unfinished.write(script)
-        Path(unfinished.name).chmod(0o755)
-        Path(unfinished.name).replace(wrapper)
-    return _Compiler(shlex.quote(str(wrapper)), _ZIG_FLAGS, {"ZIG_GLOBAL_CACHE_DIR": str(build_root / "zig-cache")})
-
-
-def _build_id(isa: str, compiler: _Compiler, sources: Mapping[str, bytes]) -> str:
+def _build_id(target: Target, isa: str, toolchain: Toolchain, version: str) -> str:
     """Identity of everything that decides what the agent computes and how fast."""
     digest = sha256()
-    facts = [isa, compiler.isa_flags[isa], compiler.version(), platform.machine()]
+    facts = [target.abi, isa, toolchain.isa_flags[isa], version, sources_digest()]
     if isa == "native":
         facts.append(_processor())
-    facts += [distribution(name).version for name in ("nlohmann-json", "cmeel-eigen")]
+    facts += [distribution(name).version for name in _HEADER_WHEELS]
     for fact in facts:
         digest.update(f"{fact}\0".encode())
-    for name, content in sorted(sources.items()):
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
     return digest.hexdigest()[:16]
 
 
@@ -152,12 +187,12 @@ def _processor() -> str:
 
 
 def _sources() -> Iterator[tuple[str, bytes]]:
-    """The agent's CMakeLists.txt and C++ files, by path."""
+    """The agent's CMake and C++ files, by path."""
     root = importlib.resources.files("splitfleet.agent")
-    entries: list[tuple[str, Traversable]] = [("CMakeLists.txt", root / "CMakeLists.txt")]
+    entries: list[tuple[str, Traversable]] = [(name, root / name) for name in ("CMakeLists.txt", "CMakePresets.json")]
     entries += [(f"src/{entry.name}", entry) for entry in (root / "src").iterdir()]
     for name, entry in entries:
-        if name == "CMakeLists.txt" or name.endswith((".cpp", ".hpp")):
+        if not name.startswith("src/") or name.endswith((".cpp", ".hpp")):
             yield name, entry.read_bytes()
 
 
@@ -179,7 +214,7 @@ def _wheel_folder(package: str, folder: str) -> Path:
     return path
 
 
-def _run(command: list[str], environment: Mapping[str, str], what: str) -> str:
+def _run(command: Sequence[str], environment: Mapping[str, str], what: str) -> str:
     done = subprocess.run(
         command,
         env={**os.environ, **environment},

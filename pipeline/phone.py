@@ -13,8 +13,8 @@ from typing import Any
 
 from splitfleet.kernels.errors import DeviceError
 
-from .adb_link import splitfleet_home
-from .agent_build import build_agent
+from .agent_build import agents_folder, build_agent, built_agents
+from .agent_targets import TARGETS, host_target
 from .conditions import Conditions
 from .phone_batch import PhoneBatch, failed_command
 from .profile import DeviceProfile, big_core_mask
@@ -85,7 +85,7 @@ def identify_host() -> Identity:
     if cpuinfo.exists() and (match := re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE)):
         cpu = match.group(1)
     serial = f"local-{platform.node()}"
-    return Identity(serial, f"Local {platform.machine()}", cpu, platform.machine(), "native", {})
+    return Identity(serial, f"Local {platform.machine()}", cpu, host_target().abi, "native", {})
 
 
 def prepare(transport: Transport, identity: Identity, conditions: Conditions | None = None) -> Phone:
@@ -111,17 +111,31 @@ def prepare(transport: Transport, identity: Identity, conditions: Conditions | N
 
 
 def _agent_for(identity: Identity, name: str) -> Path:
-    """The agent's binary for this device: built here for x86-64, else the one that the environment names."""
+    """The agent's binary for this device: the one that the environment names, else one built here.
+
+    An agent for this host's own kind of system is built now, others are taken from those built before: a cross
+    compiler or an NDK is the user's to name.
+    """
     variable = "SPLITFLEET_AGENT_" + re.sub(r"[^A-Za-z0-9]", "_", identity.abi).upper()
     if given := os.environ.get(variable):
         if not Path(given).is_file():
             raise DeviceError(f"{name}: {variable} names {given}, and there is no such file; correct it or unset it")
         return Path(given)
-    if identity.abi == "x86_64":
-        return build_agent(isa=identity.isa, build_root=splitfleet_home() / "agents")
+    target = TARGETS.get(identity.abi)
+    if target is None:
+        raise DeviceError(
+            f"{name} ({identity.model}) has ABI {identity.abi}, and agents are made for {', '.join(TARGETS)} only: "
+            f"take it out of the campaign, or set {variable} to an agent that you built for it"
+        )
+    if target.is_host:
+        return build_agent(isa=identity.isa, build_root=agents_folder())
+    for agent in built_agents(agents_folder()):
+        if agent.abi == target.abi and agent.is_current:
+            return agent.path
     raise DeviceError(
-        f"{name} ({identity.model}) has ABI {identity.abi} and there is no agent for it; build one with the CMake "
-        f"preset android-arm64 in agent/, set {variable} to the binary, and run the command again"
+        f"{name} ({identity.model}) has ABI {identity.abi}, and no agent of this version is built for it: "
+        f"splitfleet agent build --abi {target.abi}{' --ndk FOLDER' if target.is_android else ''}, "
+        "then run the command again"
     )
 
 

@@ -12,6 +12,7 @@ import typer
 
 from splitfleet.kernels.errors import HarnessError, SplitfleetError
 
+from .agent import app as agent_verbs
 from .campaign import app as campaign_verbs
 from .devices import add_verbs as add_device_verbs
 from .kernels import app as kernel_verbs
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(campaign_verbs, name="campaign")
 app.add_typer(package_verbs, name="package")
 app.add_typer(kernel_verbs, name="kernels")
+app.add_typer(agent_verbs, name="agent")
 for add_verbs in (add_device_verbs, add_model_verbs, add_ui_verb):
     add_verbs(app)
 

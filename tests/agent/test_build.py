@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from splitfleet.kernels.errors import HarnessError, UserError
-from splitfleet.pipeline.agent_build import build_agent
+from splitfleet.pipeline.agent_build import build_agent, built_agents, sources_digest
 
 from .conftest import BUILDS
 from .driver import Agent
+
+MAX_AGENT_BYTES = 2_000_000
 
 
 def test_an_agent_is_built_once(program: Path) -> None:
@@ -34,6 +36,51 @@ def test_the_system_folder_can_be_another(agent_without_opencl: Agent, tmp_path:
 def test_unknown_instruction_set(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="x86-64-v9"):
         build_agent("x86-64-v9", build_root=tmp_path)
+
+
+def test_unknown_abi(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="choose x86_64, aarch64-linux, arm64-v8a"):
+        build_agent(abi="armeabi-v7a", build_root=tmp_path)
+
+
+def test_builds_are_listed(program: Path) -> None:
+    [agent] = (agent for agent in built_agents(BUILDS) if agent.path.samefile(program))
+    assert (agent.build, agent.isa, agent.sources) == (program.parent.name, "native", sources_digest())
+    assert agent.is_current
+    assert agent.size_bytes == program.stat().st_size < MAX_AGENT_BYTES
+
+
+def test_a_program_names_no_folder_of_this_machine(program: Path) -> None:
+    content = program.read_bytes()
+    assert b"/building-" not in content
+    assert str(Path(__file__).parents[2]).encode() not in content
+
+
+def test_android_needs_an_ndk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=r"download it from https.*--abi arm64-v8a --ndk FOLDER"):
+        build_agent(abi="arm64-v8a", build_root=tmp_path)
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"ANDROID_NDK_HOME names .*, and that is no Android NDK"):
+        build_agent(abi="arm64-v8a", build_root=tmp_path)
+    with pytest.raises(UserError, match="leave --compiler out"):
+        build_agent(abi="arm64-v8a", compiler="g++", build_root=tmp_path)
+
+
+def test_what_an_ndk_is_asked_for(tmp_path: Path) -> None:
+    """A folder laid out as an NDK is, whose toolchain file stops and tells what CMake handed to it."""
+    ndk = tmp_path / "ndk"
+    clang = ndk / "toolchains/llvm/prebuilt/linux-x86_64/bin/clang++"
+    clang.parent.mkdir(parents=True)
+    clang.write_text("#!/bin/sh\necho clang 18\n")
+    clang.chmod(0o755)
+    toolchain = ndk / "build/cmake/android.toolchain.cmake"
+    toolchain.parent.mkdir(parents=True)
+    names = ("ABI", "PLATFORM", "STL", "SUPPORT_FLEXIBLE_PAGE_SIZES")
+    toolchain.write_text(f'message(FATAL_ERROR "{" ".join(f"${{ANDROID_{name}}}" for name in names)}")\n')
+    with pytest.raises(HarnessError, match="arm64-v8a android-26 c\\+\\+_static ON"):
+        build_agent(abi="arm64-v8a", ndk=ndk, build_root=tmp_path / "builds")
 
 
 def test_unknown_compiler(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ VERBS = [
     ["package", "download"],
     ["package", "verify"],
     ["kernels", "litert-check"],
+    ["agent", "build"],
+    ["agent", "list"],
     ["ui"],
 ]
 HEAVY = ["lightgbm", "matplotlib", "mlflow", "pyopencl", "ray"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from splitfleet.kernels.errors import DeviceError
 from splitfleet.kernels.operators import Linear
 from splitfleet.pipeline.adb_transport import AdbTransport
+from splitfleet.pipeline.agent_build import agents_folder, sources_digest
 from splitfleet.pipeline.campaign import Repeat
 from splitfleet.pipeline.jobs import Job, JobFactory, job_file
 from splitfleet.pipeline.local_device import local_transport
@@ -218,12 +220,39 @@ def test_a_phone_without_opencl(one_agent: None, start_phone: StartPhone) -> Non
     transport.close()
 
 
-def test_no_agent_for_this_abi(one_agent: None, start_phone: StartPhone) -> None:
-    phone = start_phone(PHONE + '[properties]\n"ro.product.cpu.abi" = "arm64-v8a"\n')
+@pytest.mark.parametrize(
+    ("abi", "advice"),
+    [
+        ("arm64-v8a", "splitfleet agent build --abi arm64-v8a --ndk FOLDER"),
+        ("armeabi-v7a", "take it out of the campaign, or set SPLITFLEET_AGENT_ARMEABI_V7A"),
+    ],
+)
+def test_no_agent_for_this_abi(one_agent: None, start_phone: StartPhone, abi: str, advice: str) -> None:
+    phone = start_phone(PHONE + f'[properties]\n"ro.product.cpu.abi" = "{abi}"\n')
     transport = AdbTransport(phone.address)
-    with pytest.raises(DeviceError, match="set SPLITFLEET_AGENT_ARM64_V8A to the binary"):
+    with pytest.raises(DeviceError, match=advice):
         prepare(transport, identify_android(transport))
     transport.close()
+
+
+def test_an_agent_built_for_the_abi_is_pushed(home: Path, start_phone: StartPhone) -> None:
+    """What is pushed cannot run here; it must arrive, and be found out."""
+    phone = start_phone(PHONE + '[properties]\n"ro.product.cpu.abi" = "arm64-v8a"\n')
+    agent = agents_folder() / "0123456789abcdef" / "splitfleet-agent"
+    agent.parent.mkdir(parents=True)
+    agent.write_bytes(b"\x7fELF of another processor")
+    facts = {"abi": "arm64-v8a", "isa": "armv8-a", "compiler": "clang 18", "sources": sources_digest()}
+    agent.with_name("build.json").write_text(json.dumps(facts))
+    transport = AdbTransport(phone.address)
+    with pytest.raises(DeviceError, match="was it built for this phone's ABI"):
+        prepare(transport, identify_android(transport))
+    [pushed] = (phone.root / "data/local/tmp/splitfleet").glob("agent-*")
+    assert pushed.read_bytes() == agent.read_bytes()
+    agent.with_name("build.json").write_text(json.dumps({**facts, "sources": "older"}))
+    with pytest.raises(DeviceError, match="no agent of this version is built for it"):
+        prepare(transport, identify_android(transport))
+    transport.close()
+    shutil.rmtree(agent.parent)
 
 
 def test_this_host_is_a_device_too(one_agent: None, tmp_path: Path) -> None:
