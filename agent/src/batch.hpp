@@ -5,8 +5,10 @@
 
 namespace splitfleet {
 
-// Executes the jobs that `results_path` does not hold yet and appends their results; docs/formats.md has both
-// formats. Throws AgentError when the batch cannot go on; a job that fails is a result.
+// Executes the jobs that `results_path` does not hold yet and appends their results; docs/agent.md has both
+// formats. The calling process supervises and never touches OpenCL: jobs run in a worker that it forks, so
+// the caller must have no other thread. Throws AgentError when the batch cannot go on; a job that fails is a
+// result.
 void run_batch(const std::string& jobs_path, const std::string& results_path);
 
 }  // namespace splitfleet

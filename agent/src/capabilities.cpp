@@ -1,7 +1,5 @@
 #include "capabilities.hpp"
 
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -88,8 +86,7 @@ Json agent_line(const Machine& machine) {
           {"isa", instruction_set()},
           {"compiler", compiler_name()},
           {"backends", backends(machine)},
-          {"opencl", device != nullptr ? Json(device->platform_version()) : Json()},
-          {"pid", getpid()}};
+          {"opencl", device != nullptr ? Json(device->platform_version()) : Json()}};
 }
 
 }  // namespace splitfleet

@@ -41,8 +41,14 @@ CoreLock::CoreLock() {
 }
 
 CoreLock::~CoreLock() {
-  if (gate_ != kNoFile) close(gate_);
-  if (core_ != kNoFile) close(core_);
+  close_files();
+}
+
+void CoreLock::close_files() {
+  for (int* file : {&gate_, &core_}) {
+    if (*file != kNoFile) close(*file);
+    *file = kNoFile;
+  }
 }
 
 // Who waits for the cores holds the gate, so the agent that has just let go queues behind it: turns, no

@@ -15,6 +15,9 @@ class CoreLock {
   CoreLock(const CoreLock&) = delete;
   CoreLock& operator=(const CoreLock&) = delete;
 
+  // In a forked child: leaves the lock to the parent.
+  void close_files();
+
   // Holds the cores while it lives.
   class Hold {
    public:

@@ -50,8 +50,7 @@ GpuPlan::GpuPlan(const ClDevice& device, cl_program program, const LaunchPlan& p
 }
 
 GpuPlan::~GpuPlan() {
-  // A kernel may still run after a time-out: its buffers must outlive it. Should it hang, the watchdog ends
-  // the process.
+  // A kernel may still run: its buffers must outlive it. Should it hang, the supervisor ends the process.
   api_.clFinish(device_.queue());
   release_events();
   release_kernels();

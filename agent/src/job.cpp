@@ -24,7 +24,7 @@ constexpr std::int64_t kMaxWarmup = 1'000;
 constexpr std::int64_t kMaxCheckedJoins = 10'000'000;
 constexpr std::size_t kMaxVariants = 16;
 
-// The watchdog's allowances beside the grace: one checked join, one execution of a variant.
+// The time bound's allowances beside the grace: one checked join, one execution of a variant.
 constexpr std::int64_t kDefaultGraceS = 30;
 constexpr std::int64_t kMaxGraceS = 3600;
 constexpr std::int64_t kTimeFactor = 10;

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "failure.hpp"
 #include "measure.hpp"
 #include "result_file.hpp"
 #include "verify.hpp"
@@ -19,9 +20,12 @@ Json verify_if_asked(Workload& workload, Machine& machine, const MemoryBudget& b
   return workload.work().verify && workload.work().op ? Json(verify(workload, machine, budget)) : Json();
 }
 
-void run_single(const Job& job, Machine& machine, const Programs& programs, Json& result) {
+void run_single(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads,
+                Json& result) {
   MemoryBudget budget;
-  Workload workload(machine, job.work, find_program(programs, job.work), budget);
+  workloads.push_back(
+      std::make_unique<Workload>(machine, job.work, find_program(programs, job.work), budget));
+  Workload& workload = *workloads.back();
   result["max_relative_error"] = verify_if_asked(workload, machine, budget);
   if (job.kind == JobKind::sync) {
     result["checked_joins"] = job.checked_joins;
@@ -32,9 +36,9 @@ void run_single(const Job& job, Machine& machine, const Programs& programs, Json
   result["samples"] = samples.samples_json(job.kind);
 }
 
-void run_compare(const Job& job, Machine& machine, const Programs& programs, Json& result) {
+void run_compare(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads,
+                 Json& result) {
   MemoryBudget budget;
-  std::vector<std::unique_ptr<Workload>> workloads;
   std::vector<Workload*> order;
   Json errors = Json::array();
   for (const Variant& variant : job.variants) {
@@ -59,14 +63,14 @@ void run_compare(const Job& job, Machine& machine, const Programs& programs, Jso
 
 }  // namespace
 
-Json run_job(const Job& job, Machine& machine, const Programs& programs) {
+Json run_job(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads) {
   const std::int64_t built_before_ns = machine.built_ns();
   Json result = {{"type", "result"}, {"schema", kResultSchema}, {"id", job.id}, {"kind", kind_name(job.kind)},
                  {"status", "ok"},   {"error", nullptr}};
   if (job.kind == JobKind::compare) {
-    run_compare(job, machine, programs, result);
+    run_compare(job, machine, programs, workloads, result);
   } else {
-    run_single(job, machine, programs, result);
+    run_single(job, machine, programs, workloads, result);
   }
   if (!job.backend().empty()) result["backend"] = machine.backend(job.backend()).version();
   result["build_us"] = (machine.built_ns() - built_before_ns) / 1000;

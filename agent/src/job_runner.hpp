@@ -1,17 +1,24 @@
 // Executes one job.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "job.hpp"
 #include "machine.hpp"
+#include "workload.hpp"
 
 namespace splitfleet {
 
 using Programs = std::unordered_map<std::string, ProgramSource>;
 
-// The job's result line (without the times that the batch adds). Throws JobError for every status but `ok`.
-Json run_job(const Job& job, Machine& machine, const Programs& programs);
+// What a job executes. It refers to the job, and taking it down waits for what the device still executes.
+using Workloads = std::vector<std::unique_ptr<Workload>>;
+
+// The job's result line (without the times that the worker adds); `workloads`, empty before, are left to the
+// caller. Throws JobError for every status but `ok`.
+Json run_job(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads);
 
 }  // namespace splitfleet

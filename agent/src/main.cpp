@@ -15,8 +15,8 @@ namespace {
 constexpr const char* kUsage =
     "usage: splitfleet-agent info               print this device's capabilities as JSON\n"
     "       splitfleet-agent run JOBS RESULTS   execute the job file JOBS, append to RESULTS\n"
-    "exit codes: 0 done, 1 a file cannot be read or written, 2 wrong use, 3 a job hung (start again), 4 "
-    "RESULTS is in use\n";
+    "exit codes: 0 done, 1 a file cannot be read or written, 2 wrong use, 3 the device does not answer "
+    "(restart it), 4 RESULTS is in use\n";
 
 void print_info() {
   const splitfleet::CoreLock lock;

@@ -108,8 +108,13 @@ std::string ResultFile::read_result(const std::string& line) {
 }
 
 ResultFile::~ResultFile() {
-  for (const int file : {attempts_file_, results_, lock_}) {
-    if (file != kNoFile) close(file);
+  close_files();
+}
+
+void ResultFile::close_files() {
+  for (int* file : {&attempts_file_, &results_, &lock_}) {
+    if (*file != kNoFile) close(*file);
+    *file = kNoFile;
   }
 }
 
@@ -119,13 +124,13 @@ int ResultFile::attempts(const std::string& id) const {
 }
 
 void ResultFile::append(const Json& line) {
-  const std::lock_guard<std::mutex> lock(mutex_);
   append_line(path_, results_, to_line(line));
   if (fsync(results_) != 0 && errno != EINVAL) fail(path_, "cannot be flushed");
 }
 
 void ResultFile::begin(const std::string& id) {
   append_line(path_ + ".attempts", attempts_file_, id);
+  ++attempts_[id];
 }
 
 }  // namespace splitfleet

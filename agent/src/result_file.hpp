@@ -2,7 +2,6 @@
 // afterwards.
 #pragma once
 
-#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -24,7 +23,7 @@ class ResultFile {
 
   const std::unordered_set<std::string>& finished() const { return finished_; }
   bool has_end() const { return has_end_; }
-  // How often the job was begun by agents that are gone.
+  // How often the job was begun, by agents that are gone and by this one.
   int attempts(const std::string& id) const;
 
   // Appends one line and waits until it is on the disk. Throws AgentError, leaving the file without a torn
@@ -32,6 +31,8 @@ class ResultFile {
   void append(const Json& line);
   // Records that the job begins now; survives the death of this process.
   void begin(const std::string& id);
+  // In a forked child: leaves the files, and the lock on them, to the parent.
+  void close_files();
 
  private:
   void read_results();
@@ -41,7 +42,6 @@ class ResultFile {
   int lock_ = -1;
   int results_ = -1;
   int attempts_file_ = -1;
-  std::mutex mutex_;
   std::unordered_set<std::string> finished_;
   std::unordered_map<std::string, int> attempts_;
   bool has_end_ = false;

@@ -40,9 +40,9 @@ class AgentError : public std::runtime_error {
   int exit_code_;
 };
 
-constexpr int kExitFailure = 1;   // a file cannot be read or written
-constexpr int kExitUsage = 2;     // wrong arguments, or a result file of another batch
-constexpr int kExitWatchdog = 3;  // a job outran its bound; its result is written; start the agent again
-constexpr int kExitLocked = 4;    // another agent works on this result file
+constexpr int kExitFailure = 1;  // a file cannot be read or written
+constexpr int kExitUsage = 2;    // wrong arguments, or a result file of another batch
+constexpr int kExitDevice = 3;  // the device does not answer any more: restart it, then start the agent again
+constexpr int kExitLocked = 4;  // another agent works on this result file
 
 }  // namespace splitfleet

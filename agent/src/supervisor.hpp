@@ -1,0 +1,48 @@
+// Has jobs executed in a worker process, and outlives what they do to it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core_lock.hpp"
+#include "job_file.hpp"
+#include "result_file.hpp"
+#include "status.hpp"
+#include "worker_process.hpp"
+
+namespace splitfleet {
+
+class Supervisor {
+ public:
+  Supervisor(const JobFile& jobs, ResultFile& results, CoreLock& lock)
+      : jobs_(jobs), results_(results), lock_(lock) {}
+
+  // Starts the first worker; the `agent` line. Throws AgentError(kExitDevice) when the device cannot be
+  // opened.
+  Json open();
+  // Appends the result of job number `index`, whatever the job does: one that outruns its bound is `timeout`,
+  // one that kills its worker is tried once more and then `crashed`. Throws AgentError(kExitDevice) when a
+  // worker cannot be ended (the job's result is written then) or no new one can be opened.
+  void answer(std::size_t index);
+  // Ends the worker, if there is one. Throws AgentError(kExitDevice) when it cannot be ended.
+  void end_worker();
+
+ private:
+  // What came of sending a job to the worker.
+  struct Attempt {
+    enum class End { result, late, death } end = End::death;
+    Json result;       // with End::result
+    std::string what;  // with the others: what happened
+  };
+
+  Attempt execute(const JobLine& line, std::size_t index);
+  void append(const JobLine& line, Status status, const std::string& error, std::int64_t started_unix_us);
+
+  const JobFile& jobs_;
+  ResultFile& results_;
+  CoreLock& lock_;
+  std::unique_ptr<WorkerProcess> worker_;
+};
+
+}  // namespace splitfleet
