@@ -3,25 +3,31 @@
 from .device import Device
 from .errors import DeviceError, HarnessError, SplitfleetError, UserError
 from .lowering import lower, lower_channels, lower_half, lower_many, lower_sync
+from .operator_text import operator_from_json, parse_operator
 from .operators import (
     CUT_MULTIPLE,
+    EPILOGUES,
     Conv2d,
+    DepthwiseConv2d,
     Linear,
     Operator,
+    Pool2d,
     cuts,
-    operator_from_json,
-    parse_operator,
     slice_output,
 )
 from .plan import Buffer, Launch, LaunchPlan
+from .precision import PRECISIONS, Precision
 from .programs import Program, program_for
 from .reference import pack_weights, reference
 from .tables import describe_channels, describe_many
 
 __all__ = [
     "CUT_MULTIPLE",
+    "EPILOGUES",
+    "PRECISIONS",
     "Buffer",
     "Conv2d",
+    "DepthwiseConv2d",
     "Device",
     "DeviceError",
     "HarnessError",
@@ -29,6 +35,8 @@ __all__ = [
     "LaunchPlan",
     "Linear",
     "Operator",
+    "Pool2d",
+    "Precision",
     "Program",
     "SplitfleetError",
     "UserError",

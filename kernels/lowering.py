@@ -1,22 +1,13 @@
-"""Lowering: which kernel, block and work-group an operator gets on a device. The only place that decides it.
+"""Lowering: which kernel, block and work-group an operator gets on a device, and the launch plan that follows.
 
-The rules, for our own kernels (a generic GPU; rules by vendor refine them):
-
-* family: a linear layer and a pointwise convolution are `matmul`, any other convolution is `conv_direct`;
-* panel (columns a work-item computes): the widest of 16, 8, 4 that is at most twice the device's preferred float
-  vector and wastes at most a quarter of the columns, else 4;
-* block rows: the tallest of 6, 4, 2, 1 that wastes at most a quarter of the rows and leaves at least
-  32 work-items to every compute unit, else 1;
-* work-group: powers of two within 64 work-items and the device's limits, up to 8 along panels, the rest along rows.
-
-Block and work-group change with the number of output channels, so the times along channels have steps. The shape of
-the rules (block by work-items per compute unit, work-group by grid) follows the LiteRT GPU delegate
-(github.com/google-ai-edge/LiteRT, tflite/delegates/gpu/common); the figures were chosen on PoCL.
+The decisions are the rules' (`rules`, by vendor and generation) and the kernel families' (`families`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,164 +16,218 @@ from numpy.typing import NDArray
 
 from .device import Device
 from .errors import DeviceError, UserError
-from .operators import CUT_MULTIPLE, FLOAT_BYTES, Conv2d, Operator, slice_output
+from .families import FAMILIES, Assembly, Request, arguments
+from .operators import CUT_MULTIPLE, FLOAT_BYTES, Operator, slice_output
 from .plan import Buffer, Launch, LaunchPlan
-from .programs import variant_name
-from .tables import describe_channels, describe_many
+from .precision import PRECISIONS, Precision, storage_bytes
+from .programs import Variant
+from .rules import Rules, rules_for
+from .rules.base import power_of_two, round_up
+from .tables import Columns, shapes_of_channels, shapes_of_many
 
-_BLOCK_ROWS = (6, 4, 2, 1)
-_PANELS = (16, 8, 4)
-_MAX_WASTE = 0.25
-_ITEMS_PER_COMPUTE_UNIT = 32
-_WORK_GROUP = 64
-_WORK_GROUP_PANELS = 8
 PAYLOAD_WORDS = 64
+_WORK_GROUP = 64
+_NAMES = ("family", "kernel")
+_TENSOR_BYTES = ("input_bytes", "weight_bytes", "output_bytes", "residual_bytes", "gathered_bytes")
+_CONVERTED = 4  # numbers that a work-item of `convert_input` converts
 
 
-def lower(operator: Operator, device: Device, *, row_stride: int | None = None, column_offset: int = 0) -> LaunchPlan:
-    """The plan of one operator. `row_stride` and `column_offset` (in floats) place the output inside a larger one.
+def lower(
+    operator: Operator,
+    device: Device,
+    *,
+    precision: Precision = "fp32",
+    row_stride: int | None = None,
+    column_offset: int = 0,
+) -> LaunchPlan:
+    """The plan of one operator. `row_stride` and `column_offset` (elements) place the output inside a larger one.
 
-    Raises DeviceError when a buffer would be larger than the device allows.
+    Raises DeviceError when a buffer would be larger than the device allows, or when it cannot compute with halves.
     """
-    row = lower_many([operator], device).iloc[0]
-    quantities = {str(name): _plain(value) for name, value in row.items() if name not in ("family", "kernel")}
-    columns = operator.channels
-    stride = columns if row_stride is None else row_stride
-    panel = int(row["panel"])
-    packed = -(-columns // panel) * panel * operator.matmul[2] * FLOAT_BYTES
-    rows = operator.matmul[0]
-    buffers = [
-        Buffer("input", "input", operator.input_bytes),
-        Buffer("weights", "weights", packed, panel=panel),
-        Buffer("output", "output", rows * stride * FLOAT_BYTES, row_stride=stride, column_offset=column_offset),
-    ]
-    if row["family"] == "conv_direct":
-        assert isinstance(operator, Conv2d)
-        buffers.insert(2, Buffer("zeros", "zeros", operator.in_channels * FLOAT_BYTES))
-        numbers = _conv_arguments(operator, rows, columns)
-    else:
-        numbers = [rows, columns, operator.matmul[2]]
-    args: list[dict[str, Any]] = [{"buffer": buffer.name} for buffer in buffers]
-    args += [{"i32": number} for number in (*numbers, stride, column_offset)]
-    args.append({"signal": True})
-    for buffer in buffers:
-        if buffer.bytes > device.max_alloc_bytes:
-            raise DeviceError(
-                f"{operator.label}: buffer {buffer.name!r} needs {buffer.bytes} bytes, "
-                f"{device.name} allows {device.max_alloc_bytes}; leave this layer out or use a smaller one"
-            )
-    sizes = [int(row[name]) for name in ("gx", "gy", "lx", "ly")]
-    global_size = (_round_up(sizes[0], sizes[2]), _round_up(sizes[1], sizes[3]))
-    launch = Launch(row["kernel"], tuple(args), global_size, (sizes[2], sizes[3]))
-    launches, signals = _with_signal(launch, int(row["work_groups"]), device)
-    return LaunchPlan(row["kernel"], tuple(buffers), launches, signals, quantities)
+    columns = _lower(shapes_of_many([operator]), [operator.epilogue_name], device, precision, shared=False)
+    stride = operator.channels if row_stride is None else row_stride
+    return _plan(operator, columns, device, precision, (stride, column_offset), shared=False)
 
 
-def lower_half(operator: Operator, cut: int, device: Device) -> LaunchPlan:
-    """The GPU's part of a split: channels from `cut` on, written into the whole operator's output."""
+def lower_half(operator: Operator, cut: int, device: Device, *, precision: Precision = "fp32") -> LaunchPlan:
+    """The GPU's part of a split: channels from `cut` on, written into the whole operator's output.
+
+    Input, residual and output are shared with the CPU and so are fp32 in every precision: the plan converts.
+    """
     if cut % CUT_MULTIPLE:
         raise UserError(f"{operator.label}: cut {cut} is no multiple of {CUT_MULTIPLE}")
     half = slice_output(operator, cut, operator.channels)
-    return lower(half, device, row_stride=operator.channels, column_offset=cut)
+    columns = _lower(shapes_of_many([half]), [half.epilogue_name], device, precision, shared=True)
+    return _plan(half, columns, device, precision, (operator.channels, cut), shared=True)
 
 
 def lower_sync(device: Device) -> LaunchPlan:
     """The empty kernel whose joining is timed: it writes a payload and signals."""
-    kernel = variant_name("join_probe", 0, 0, device.in_kernel_signal)
+    kernel = Variant("join_probe", in_kernel_signal=device.in_kernel_signal).name
     payload = Buffer("payload", "payload", PAYLOAD_WORDS * 4)
     args = ({"buffer": "payload"}, {"i32": PAYLOAD_WORDS}, {"sequence": True}, {"signal": True})
     local = min(_WORK_GROUP, device.max_work_group_size, device.max_work_item_sizes[0])
-    local = int(_power_of_two(np.array([local]))[0])
-    launch = Launch(kernel, args, (_round_up(PAYLOAD_WORDS, local),), (local,))
-    launches, signals = _with_signal(launch, _round_up(PAYLOAD_WORDS, local) // local, device)
+    local = int(power_of_two(np.array([local]))[0])
+    launch = Launch(kernel, args, (round_up(PAYLOAD_WORDS, local),), (local,))
+    launches, signals = _with_signal([launch], device)
     return LaunchPlan(kernel, (payload,), launches, signals, {})
 
 
-def lower_many(operators: Sequence[Operator], device: Device) -> pd.DataFrame:
-    """One row a plan: its kernel, block, grid, work-group and the quantities derived from them. Vectorised."""
-    return _lower_table(describe_many(operators), device)
+def lower_many(operators: Sequence[Operator], device: Device, *, precision: Precision = "fp32") -> pd.DataFrame:
+    """One row a plan of `lower`: its kernel, block, grid, work-group and the quantities derived from them. Vectorised.
+
+    Sizes in bytes are those of the tensors as the GPU stores them.
+    """
+    epilogues = [operator.epilogue_name for operator in operators]
+    return pd.DataFrame(_lower(shapes_of_many(operators), epilogues, device, precision, shared=False))
 
 
-def lower_channels(operator: Operator, channels: NDArray[np.int64], device: Device) -> pd.DataFrame:
-    """As `lower_many` for slices of one operator that have these numbers of output channels."""
-    return _lower_table(describe_channels(operator, channels), device)
+def lower_channels(
+    operator: Operator, channels: NDArray[np.int64], device: Device, *, precision: Precision = "fp32"
+) -> pd.DataFrame:
+    """As `lower_many`, for the GPU's parts of one operator that have these numbers of output channels.
+
+    Fewer channels than the operator has make a half (`lower_half`), all of them the whole operator (`lower`).
+    """
+    channels = np.asarray(channels, dtype=np.int64)
+    epilogues = [operator.epilogue_name] * len(channels)
+    shared = channels < operator.channels
+    return pd.DataFrame(_lower(shapes_of_channels(operator, channels), epilogues, device, precision, shared=shared))
 
 
-def _lower_table(table: pd.DataFrame, device: Device) -> pd.DataFrame:
-    m, n, k = (table[name].to_numpy() for name in "mnk")
-    panel = _choose_panel(n, device)
-    gx = -(-n // panel)
-    block_rows = _choose_rows(m, gx, device)
-    gy = -(-m // block_rows)
-    lx, ly = _choose_work_group(gx, gy, device)
-    groups_x, groups_y = -(-gx // lx), -(-gy // ly)
-    family = np.where(table["pointwise"].to_numpy() == 1, "matmul", "conv_direct")
-    names = [
-        variant_name(f, int(r), int(p), device.in_kernel_signal)
-        for f, r, p in zip(family, block_rows, panel, strict=True)
-    ]
-    work_groups = groups_x * groups_y
-    return table.assign(
-        family=family,
-        kernel=names,
-        block_rows=block_rows,
-        panel=panel,
-        gx=gx,
-        gy=gy,
-        lx=lx,
-        ly=ly,
-        work_groups=work_groups,
-        work_group_size=lx * ly,
-        threads=work_groups * lx * ly,
-        work_groups_per_unit=-(-work_groups // device.compute_units),
-        loop=k,
-        padded_flops=2 * gy * block_rows * gx * panel * k,
-        packed_bytes=gx * panel * k * FLOAT_BYTES,
-        input_reads_bytes=gx * gy * block_rows * k * FLOAT_BYTES,
-        weight_reads_bytes=gx * gy * panel * k * FLOAT_BYTES,
-        utilisation=(m * n) / (work_groups * lx * ly * block_rows * panel),
+def _lower(
+    shapes: Columns,
+    epilogues: Sequence[str],
+    device: Device,
+    precision: Precision,
+    shared: NDArray[np.bool_] | bool,
+) -> Columns:
+    """The columns of shapes and those of their plans. `shared`: input and output are the CPU's, too."""
+    _check_precision(device, precision)
+    rules = rules_for(device, precision)
+    family = rules.family(shapes)
+    mixed = np.broadcast_to(shared, family.shape) & (precision != "fp32")
+    columns: Columns = {"family": family, "kernel": np.empty(len(family), dtype=object)}
+    # Any family gives an empty table its columns.
+    for name in dict.fromkeys(family) or list(FAMILIES)[:1]:
+        at = np.flatnonzero(family == name)
+        choice = FAMILIES[name].choose({key: values[at] for key, values in shapes.items()}, rules)
+        for key, values in choice.columns().items():
+            columns.setdefault(key, np.zeros(len(family), dtype=np.int64))[at] = values
+        named = _kernel_namer(name, tuple(choice.block), precision, device.in_kernel_signal)
+        sizes = zip(*(column.tolist() for column in choice.block.values()), strict=True)
+        columns["kernel"][at] = [
+            named(size, bool(mixed[index]), epilogues[index]) for size, index in zip(sizes, at.tolist(), strict=True)
+        ]
+    stored = {key: shapes[key] * storage_bytes(precision) // 4 for key in _TENSOR_BYTES}
+    return shapes | stored | columns | _derived(shapes, columns, mixed, rules)
+
+
+def _kernel_namer(
+    family: str, letters: tuple[str, ...], precision: Precision, in_kernel_signal: bool
+) -> Callable[[tuple[int, ...], bool, str], str]:
+    """Names kernels by the sizes of their block, float output and epilogue. Thousands of cuts have few names."""
+
+    @cache
+    def name(sizes: tuple[int, ...], float_output: bool, epilogue: str) -> str:
+        block = dict(zip(letters, sizes, strict=True))
+        return Variant(family, block, precision, float_output, epilogue, in_kernel_signal).name
+
+    return name
+
+
+def _derived(shapes: Columns, columns: Columns, mixed: NDArray[np.bool_], rules: Rules) -> Columns:
+    """The quantities that follow from grid, work-group and block, whatever the family."""
+    groups = [-(-columns[f"g{axis}"] // columns[f"l{axis}"]) for axis in "xyz"]
+    work_groups = groups[0] * groups[1] * groups[2]
+    size = columns["lx"] * columns["ly"] * columns["lz"]
+    threads = work_groups * size
+    outputs = threads * columns["block_rows"] * columns["panel"] // columns["sharing_items"]
+    signal_launches = 0 if rules.device.in_kernel_signal else 1
+    return {
+        "work_groups": work_groups,
+        "work_group_size": size,
+        "threads": threads,
+        "work_groups_per_unit": -(-work_groups // rules.device.compute_units),
+        "launches": columns["launches"] + mixed + signal_launches,
+        # Four bytes read and two written of each number of the input.
+        "converted_bytes": np.where(mixed, shapes["input_bytes"] // 4 * 6, 0),
+        "utilisation": shapes["m"] * shapes["n"] / outputs,
+    }
+
+
+def _plan(
+    operator: Operator,
+    columns: Columns,
+    device: Device,
+    precision: Precision,
+    place: tuple[int, int],
+    shared: bool,
+) -> LaunchPlan:
+    row = {name: _plain(value[0]) for name, value in columns.items()}
+    mixed = shared and precision != "fp32"
+    request = Request(operator, device, precision, row["kernel"], row, *place, mixed)
+    family = FAMILIES[row["family"]]
+    assembly = family.assemble(request)
+    if mixed:
+        assembly = _with_conversion(assembly, request)
+    for buffer in assembly.buffers:
+        _check_size(buffer, operator, device)
+    launches, signals = _with_signal(assembly.launches, device)
+    return LaunchPlan(
+        row["kernel"],
+        tuple(assembly.buffers),
+        launches,
+        signals,
+        {name: value for name, value in row.items() if name not in _NAMES},
+        precision,
+        family.tolerance(precision, row["k"]),
+        tuple(assembly.setup),
     )
 
 
-def _choose_panel(n: NDArray[np.int64], device: Device) -> NDArray[np.int64]:
-    widest = max(2 * device.preferred_vector_float, min(_PANELS))
-    fits = [(panel <= widest) & (_round_up(n, panel) - n <= _MAX_WASTE * n) for panel in _PANELS]
-    return np.select(fits, list(_PANELS), default=min(_PANELS))
+def _with_conversion(assembly: Assembly, request: Request) -> Assembly:
+    """The assembly behind a launch that converts the shared fp32 input for it."""
+    *sides, channels = request.operator.input_shape
+    rows, stride = int(np.prod(sides)), request.input_stride
+    given = next(buffer for buffer in assembly.buffers if buffer.role == "input")
+    shared = Buffer("shared_input", "input", rows * stride * FLOAT_BYTES)
+    buffers = [shared, *(replace(buffer, role="scratch") if buffer is given else buffer for buffer in assembly.buffers)]
+    offset = request.column_offset if stride > channels else 0
+    args = arguments([shared, given], rows, channels, stride, offset)
+    rules = rules_for(request.device, request.precision)
+    grid = np.array([[-(-channels // _CONVERTED)], [rows]])
+    local = tuple(int(size[0]) for size in rules.work_group(*grid))
+    global_size = tuple(round_up(int(size[0]), items) for size, items in zip(grid, local, strict=True))
+    convert = Launch("convert_input", tuple(args), global_size, local)
+    return replace(assembly, buffers=buffers, launches=[convert, *assembly.launches])
 
 
-def _choose_rows(m: NDArray[np.int64], gx: NDArray[np.int64], device: Device) -> NDArray[np.int64]:
-    least = _ITEMS_PER_COMPUTE_UNIT * device.compute_units
-    fits = [(_round_up(m, rows) - m <= _MAX_WASTE * m) & (-(-m // rows) * gx >= least) for rows in _BLOCK_ROWS]
-    return np.select(fits, list(_BLOCK_ROWS), default=1)
+def _with_signal(launches: Sequence[Launch], device: Device) -> tuple[tuple[Launch, ...], int]:
+    if not device.in_kernel_signal:
+        return (*launches, Launch("raise_signal", ({"signal": True},), (1,), (1,))), 1
+    last = launches[-1]
+    return tuple(launches), int(np.prod(last.global_size) // np.prod(last.local_size))
 
 
-def _choose_work_group(
-    gx: NDArray[np.int64], gy: NDArray[np.int64], device: Device
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    budget = min(_WORK_GROUP, device.max_work_group_size)
-    lx = _power_of_two(np.minimum(gx, min(_WORK_GROUP_PANELS, budget, device.max_work_item_sizes[0])))
-    ly = _power_of_two(np.minimum(np.minimum(gy, budget // lx), device.max_work_item_sizes[1]))
-    return lx, ly
+def _check_precision(device: Device, precision: Precision) -> None:
+    if precision not in PRECISIONS:
+        raise UserError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    if precision == "fp16" and not device.has_fp16:
+        raise DeviceError(f"{device.name} cannot compute with halves (it lacks cl_khr_fp16); use precision fp16_fp32")
 
 
-def _with_signal(launch: Launch, work_groups: int, device: Device) -> tuple[tuple[Launch, ...], int]:
-    if device.in_kernel_signal:
-        return (launch,), work_groups
-    return (launch, Launch("raise_signal", ({"signal": True},), (1,), (1,))), 1
-
-
-def _conv_arguments(op: Conv2d, pixels: int, columns: int) -> list[int]:
-    image = [op.height, op.width, op.in_channels, op.output_width, pixels, columns]
-    return [*image, op.kernel_h, op.kernel_w, op.stride, op.pad_h, op.pad_w]
-
-
-def _round_up(value: Any, multiple: Any) -> Any:
-    return -(-value // multiple) * multiple
-
-
-def _power_of_two(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The largest power of two that is at most each value."""
-    return 2 ** np.floor(np.log2(values)).astype(np.int64)
+def _check_size(buffer: Buffer, operator: Operator, device: Device) -> None:
+    if buffer.bytes > device.max_alloc_bytes:
+        raise DeviceError(
+            f"{operator.label}: buffer {buffer.name!r} needs {buffer.bytes} bytes, "
+            f"{device.name} allows {device.max_alloc_bytes}; leave this layer out or use a smaller one"
+        )
+    if buffer.image is not None and any(map(int.__gt__, buffer.image, device.image2d_max)):
+        raise DeviceError(
+            f"{operator.label}: buffer {buffer.name!r} needs an image of {buffer.image}, "
+            f"{device.name} allows {device.image2d_max}; leave this layer out or use a smaller one"
+        )
 
 
 def _plain(value: Any) -> Any:

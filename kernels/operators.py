@@ -1,7 +1,7 @@
 """The operators that can be timed and split: shapes, FLOPs, bytes, and slices along output channels.
 
-Tensors are fp32 and channels last, batch 1. The split that Splitfleet plans gives some output channels to the CPU and
-the rest to the GPU, so a slice along output channels is itself an operator.
+Tensors are channels last, batch 1; sizes in bytes are those of fp32. The split that Splitfleet plans gives some output
+channels to the CPU and the rest to the GPU, so a slice along output channels is itself an operator.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ FLOAT_BYTES = 4
 CUT_MULTIPLE = 4
 """Output channels are cut at multiples of this: GPU kernels and NEON work in groups of four."""
 
+EPILOGUES = ("none", "relu", "relu6", "add", "add_relu")
+"""What is done to a sum before it is stored, as runtimes fuse it; `add` adds a residual of the output's shape."""
+
+POOL_MODES = ("max", "avg")
 _MAX_ELEMENTS = 2**31 - 1  # kernels index with 32-bit ints
 
 
@@ -35,19 +39,20 @@ class _Operator(ABC):
 
     @property
     def flops(self) -> int:
-        """Floating-point operations, a multiply and an add counted as two."""
+        """Floating-point operations, a multiply and an add counted as two; the epilogue's few are not counted."""
         m, n, k = self.matmul
         return 2 * m * n * k
 
     @property
-    def channels(self) -> int:
-        """Output channels (output features of a linear layer): the dimension that is split."""
-        return self.matmul[1]
+    def weight_shape(self) -> tuple[int, int]:
+        """Of the logical weight matrix [K, N]."""
+        _, n, k = self.matmul
+        return k, n
 
     @property
     def weight_bytes(self) -> int:
-        _, n, k = self.matmul
-        return n * k * FLOAT_BYTES
+        k, n = self.weight_shape
+        return k * n * FLOAT_BYTES
 
     @property
     def output_bytes(self) -> int:
@@ -57,6 +62,15 @@ class _Operator(ABC):
     @property
     def input_bytes(self) -> int:
         return int(np.prod(self.input_shape)) * FLOAT_BYTES
+
+    @property
+    def epilogue_name(self) -> str:
+        """One of EPILOGUES; `none` for operators that have no epilogue."""
+        return str(getattr(self, "epilogue", "none"))
+
+    @property
+    def has_residual(self) -> bool:
+        return self.epilogue_name.startswith("add")
 
     @property
     @abstractmethod
@@ -69,11 +83,20 @@ class _Operator(ABC):
         """Of the output tensor, channels last."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"type": self.type, **asdict(self)}
+        """Plain JSON; an epilogue of `none` is left out."""
+        data = {"type": self.type, **asdict(self)}
+        if self.epilogue_name == "none":
+            data.pop("epilogue", None)
+        return data
 
     def _check(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name in _WORDS:
+                if value not in _WORDS[field.name]:
+                    known = ", ".join(_WORDS[field.name])
+                    raise UserError(f"{self.type}: unknown {field.name} {value!r}; known: {known}")
+                continue
             least = 0 if field.name.startswith("pad") else 1
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise UserError(f"{self.type}: {field.name} must be an integer of at least {least}, not {value!r}")
@@ -84,6 +107,9 @@ class _Operator(ABC):
             raise UserError(f"{self.type}: a tensor of more than {_MAX_ELEMENTS} elements: {self}")
 
 
+_WORDS = {"epilogue": EPILOGUES, "mode": POOL_MODES}
+
+
 @dataclass(frozen=True)
 class Linear(_Operator):
     """output[rows, out_features] = input[rows, in_features] x weights[in_features, out_features]."""
@@ -91,10 +117,16 @@ class Linear(_Operator):
     rows: int
     in_features: int
     out_features: int
+    epilogue: str = "none"
     type: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
         self._check()
+
+    @property
+    def channels(self) -> int:
+        """Output features: the dimension that is split."""
+        return self.out_features
 
     @property
     def matmul(self) -> tuple[int, int, int]:
@@ -111,14 +143,50 @@ class Linear(_Operator):
     @property
     def label(self) -> str:
         """The text that `parse_operator` reads."""
-        return f"linear:rows={self.rows},in={self.in_features},out={self.out_features}"
+        return f"linear:rows={self.rows},in={self.in_features},out={self.out_features}{_epilogue_label(self)}"
 
     def with_channels(self, channels: int) -> Linear:
         return replace(self, out_features=channels)
 
 
+class _Windowed(_Operator):
+    """An operator whose output pixels are made from windows of an image [height, width, channels]; dilation is 1."""
+
+    height: int
+    width: int
+    kernel_h: int
+    kernel_w: int
+    stride: int
+    pad_h: int
+    pad_w: int
+
+    @property
+    def output_height(self) -> int:
+        return (self.height + 2 * self.pad_h - self.kernel_h) // self.stride + 1
+
+    @property
+    def output_width(self) -> int:
+        return (self.width + 2 * self.pad_w - self.kernel_w) // self.stride + 1
+
+    @property
+    def pixels(self) -> int:
+        """Of the output. Negative sizes must not multiply to a positive one."""
+        return max(self.output_height, 0) * max(self.output_width, 0)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.output_height, self.output_width, self.matmul[1]
+
+    @property
+    def _window_label(self) -> str:
+        return (
+            f"k={_pair(self.kernel_h, self.kernel_w)},stride={self.stride},pad={_pair(self.pad_h, self.pad_w)}"
+            f"{_epilogue_label(self)}"
+        )
+
+
 @dataclass(frozen=True)
-class Conv2d(_Operator):
+class Conv2d(_Windowed):
     """A 2-D convolution of one image [height, width, in_channels]; padding is symmetric, dilation 1, groups 1."""
 
     height: int
@@ -130,24 +198,20 @@ class Conv2d(_Operator):
     stride: int
     pad_h: int
     pad_w: int
+    epilogue: str = "none"
     type: ClassVar[str] = "conv2d"
 
     def __post_init__(self) -> None:
         self._check()
 
     @property
-    def output_height(self) -> int:
-        return (self.height + 2 * self.pad_h - self.kernel_h) // self.stride + 1
-
-    @property
-    def output_width(self) -> int:
-        return (self.width + 2 * self.pad_w - self.kernel_w) // self.stride + 1
+    def channels(self) -> int:
+        """Output channels: the dimension that is split."""
+        return self.out_channels
 
     @property
     def matmul(self) -> tuple[int, int, int]:
-        # Negative sizes must not multiply to a positive one.
-        pixels = max(self.output_height, 0) * max(self.output_width, 0)
-        return pixels, self.out_channels, self.kernel_h * self.kernel_w * self.in_channels
+        return self.pixels, self.out_channels, self.kernel_h * self.kernel_w * self.in_channels
 
     @property
     def is_pointwise(self) -> bool:
@@ -159,77 +223,99 @@ class Conv2d(_Operator):
         return self.height, self.width, self.in_channels
 
     @property
-    def output_shape(self) -> tuple[int, ...]:
-        return self.output_height, self.output_width, self.out_channels
-
-    @property
     def label(self) -> str:
         """The text that `parse_operator` reads."""
-        return (
-            f"conv2d:h={self.height},w={self.width},in={self.in_channels},out={self.out_channels},"
-            f"k={_pair(self.kernel_h, self.kernel_w)},stride={self.stride},pad={_pair(self.pad_h, self.pad_w)}"
-        )
+        sizes = f"h={self.height},w={self.width},in={self.in_channels},out={self.out_channels}"
+        return f"conv2d:{sizes},{self._window_label}"
 
     def with_channels(self, channels: int) -> Conv2d:
         return replace(self, out_channels=channels)
 
 
-Operator = Linear | Conv2d
-_TYPES: dict[str, type[Linear] | type[Conv2d]] = {"linear": Linear, "conv2d": Conv2d}
-_SHORT: dict[str, dict[str, tuple[str, ...]]] = {
-    "linear": {"rows": ("rows",), "in": ("in_features",), "out": ("out_features",)},
-    "conv2d": {
-        "h": ("height",),
-        "w": ("width",),
-        "in": ("in_channels",),
-        "out": ("out_channels",),
-        "k": ("kernel_h", "kernel_w"),
-        "stride": ("stride",),
-        "pad": ("pad_h", "pad_w"),
-    },
-}
-_DEFAULTS = {"stride": "1", "pad": "0"}
+class _ChannelWise(_Windowed):
+    """Output channel c is made from input channel c alone, so a slice of the output needs only its own input.
 
-
-def operator_from_json(data: dict[str, Any]) -> Operator:
-    """The operator that `to_json` wrote. Raises UserError for an unknown type, a missing or unknown key, a bad size."""
-    kind = data.get("type")
-    if kind not in _TYPES:
-        raise UserError(f"unknown operator type {kind!r}; known: {', '.join(_TYPES)}")
-    cls = _TYPES[kind]
-    given = {key: value for key, value in data.items() if key != "type"}
-    names = {field.name for field in fields(cls)}
-    if given.keys() != names:
-        wrong = sorted(given.keys() ^ names)
-        raise UserError(f"{kind}: missing or unknown key: {', '.join(wrong)} (needs {', '.join(sorted(names))})")
-    return cls(**given)
-
-
-def parse_operator(text: str) -> Operator:
-    """Reads `linear:rows=50,in=768,out=3072` or `conv2d:h=56,w=56,in=64,out=256,k=3,stride=1,pad=1`.
-
-    `k` and `pad` may be given as HxW; stride defaults to 1 and pad to 0. Raises UserError.
+    `channels`, the dimension that is split, is a field here.
     """
-    kind, _, rest = text.partition(":")
-    if kind not in _SHORT:
-        raise UserError(f"operator {text!r}: unknown type {kind!r}; known: {', '.join(_SHORT)}")
-    keys = _SHORT[kind]
-    given = {key: value for key, value in _DEFAULTS.items() if key in keys}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if key not in keys or not equals:
-            raise UserError(f"operator {text!r}: cannot read {part!r}; {kind} takes {', '.join(keys)}")
-        given[key] = value
-    if missing := [key for key in keys if key not in given]:
-        raise UserError(f"operator {text!r}: {', '.join(missing)} is missing")
-    sizes: dict[str, int] = {}
-    for key, value in given.items():
-        names = keys[key]
-        numbers = value.split("x") if len(names) == 2 and "x" in value else [value] * len(names)
-        if len(numbers) != len(names) or not all(number.lstrip("-").isdecimal() for number in numbers):
-            raise UserError(f"operator {text!r}: {key} must be a whole number, not {value!r}")
-        sizes.update(zip(names, map(int, numbers), strict=True))
-    return _TYPES[kind](**sizes)
+
+    channels: int
+
+    @property
+    def matmul(self) -> tuple[int, int, int]:
+        return self.pixels, self.channels, self.kernel_h * self.kernel_w
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.height, self.width, self.channels
+
+
+@dataclass(frozen=True)
+class DepthwiseConv2d(_ChannelWise):
+    """A convolution of each channel with weights of its own, logically [kernel_h * kernel_w, channels]."""
+
+    height: int
+    width: int
+    channels: int
+    kernel_h: int
+    kernel_w: int
+    stride: int
+    pad_h: int
+    pad_w: int
+    epilogue: str = "none"
+    type: ClassVar[str] = "depthwise_conv2d"
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    @property
+    def label(self) -> str:
+        """The text that `parse_operator` reads."""
+        return f"depthwise:h={self.height},w={self.width},c={self.channels},{self._window_label}"
+
+    def with_channels(self, channels: int) -> DepthwiseConv2d:
+        return replace(self, channels=channels)
+
+
+@dataclass(frozen=True)
+class Pool2d(_ChannelWise):
+    """The largest or the average value of each window. Taps outside the image do not count; there are no weights."""
+
+    mode: str
+    height: int
+    width: int
+    channels: int
+    kernel_h: int
+    kernel_w: int
+    stride: int
+    pad_h: int
+    pad_w: int
+    type: ClassVar[str] = "pool2d"
+
+    def __post_init__(self) -> None:
+        self._check()
+        if self.pad_h >= self.kernel_h or self.pad_w >= self.kernel_w:
+            raise UserError(f"{self.type}: padding as large as the window leaves windows without a value: {self}")
+
+    @property
+    def flops(self) -> int:
+        """One comparison or addition a tap."""
+        m, n, k = self.matmul
+        return m * n * k
+
+    @property
+    def weight_shape(self) -> tuple[int, int]:
+        return 0, self.channels
+
+    @property
+    def label(self) -> str:
+        """The text that `parse_operator` reads."""
+        return f"{self.mode}pool:h={self.height},w={self.width},c={self.channels},{self._window_label}"
+
+    def with_channels(self, channels: int) -> Pool2d:
+        return replace(self, channels=channels)
+
+
+Operator = Linear | Conv2d | DepthwiseConv2d | Pool2d
 
 
 def slice_output(operator: Operator, start: int, stop: int) -> Operator:
@@ -255,3 +341,7 @@ def cuts(operator: Operator, step: int = CUT_MULTIPLE) -> NDArray[np.int64]:
 
 def _pair(first: int, second: int) -> str:
     return str(first) if first == second else f"{first}x{second}"
+
+
+def _epilogue_label(operator: _Operator) -> str:
+    return "" if operator.epilogue_name == "none" else f",epilogue={operator.epilogue_name}"

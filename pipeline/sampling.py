@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict
 from random import Random
 
 from splitfleet.kernels.errors import UserError
@@ -110,11 +110,13 @@ def _neighbour(layer: Operator, random: Random) -> Operator | None:
     if isinstance(layer, Linear):
         rows = max(1, round(layer.rows * spatial)) if layer.rows > 1 else 1
         inputs, outputs = _scaled(layer.in_features, random), _scaled(layer.out_features, random)
-        return Linear(rows, inputs, outputs)
+        return Linear(rows, inputs, outputs, layer.epilogue)
+    if not isinstance(layer, Conv2d):
+        return None
     sizes = {name: max(1, round(getattr(layer, name) * spatial)) for name in ("height", "width")}
     channels = {name: _scaled(getattr(layer, name), random) for name in ("in_channels", "out_channels")}
     fits = sizes["height"] + 2 * layer.pad_h >= layer.kernel_h and sizes["width"] + 2 * layer.pad_w >= layer.kernel_w
-    return replace(layer, **sizes, **channels) if isinstance(layer, Conv2d) and fits else None
+    return Conv2d(**{**asdict(layer), **sizes, **channels}) if fits else None
 
 
 def _factor(random: Random) -> float:

@@ -40,7 +40,7 @@ CATEGORICAL = _CODES
 
 _LINE_CHANNELS = 16  # fp32 values in a 64-byte line
 _ROW_BLOCK = 4  # rows that a CPU matrix product keeps in registers, roughly
-_BLOCK = re.compile(r"(_r\d+p\d+)?(_signal)?$")
+_VARIANT = re.compile(r"(_(?:[a-z]\d+)+)?(_fp16_fp32|_fp16)?(_out32)?(_relu6|_relu|_add_relu|_add)?(_signal)?$")
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Vocabulary:
 
 
 def family_of(kernel: str) -> str:
-    """The kernel without its block size: `matmul_r6p16_signal` is of the family `matmul`."""
-    return _BLOCK.sub("", kernel)
+    """The kernel without block and epilogue: `matmul_r6p16_fp16_relu_signal` is of the family `matmul_fp16`."""
+    return _VARIANT.sub(r"\2", kernel)
 
 
 def gpu_features(table: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:

@@ -1,41 +1,42 @@
-// Direct convolution: one work-item computes BLOCK_ROWS consecutive output pixels x PANEL output channels. A
-// tap that lies in the padding reads from a buffer of zeros, so the inner loop has no branch.
+// Direct convolution: one work-item computes BLOCK_ROWS consecutive output pixels x BLOCK_PANEL output
+// channels. A tap that lies in the padding reads from a buffer of zeros, so the inner loop has no branch.
 #define LOAD_PIXEL(i)                                         \
   VEC sum##i = (VEC)(0.0f);                                   \
   const int pixel##i = min(pixel + i, pixels - 1);            \
   const int top##i = (pixel##i / out_width) * stride - pad_h; \
   const int left##i = (pixel##i % out_width) * stride - pad_w;
-#define LOAD_TAP(i)                                                                       \
-  const int y##i = top##i + ky;                                                           \
-  const int x##i = left##i + kx;                                                          \
-  __global const float* in##i = (y##i >= 0 && y##i < height && x##i >= 0 && x##i < width) \
-                                    ? input + ((size_t)y##i * width + x##i) * in_channels \
-                                    : zeros;
-#define ACCUMULATE(i) sum##i += in##i[c] * w;
+#define LOAD_TAP(i)                                                                        \
+  const int y##i = top##i + ky;                                                            \
+  const int x##i = left##i + kx;                                                           \
+  __global const STORED* in##i = (y##i >= 0 && y##i < height && x##i >= 0 && x##i < width) \
+                                     ? input + ((size_t)y##i * width + x##i) * in_channels \
+                                     : zeros;
+#define ACCUMULATE(i) sum##i += LOAD(in##i, c) * w;
 #define STORE_PIXEL(i) \
-  if (pixel + i < pixels) store_panel(sum##i, out + (size_t)i * row_stride, columns - panel * PANEL);
+  if (pixel + i < pixels) STORE_PANEL(sum##i, out + (size_t)i * row_stride, columns - panel * BLOCK_PANEL);
 
-__kernel void KERNEL(__global const float* restrict input, __global const VEC* restrict weights,
-                     __global const float* restrict zeros, __global float* restrict output, int height,
-                     int width, int in_channels, int out_width, int pixels, int columns, int kernel_h,
-                     int kernel_w, int stride, int pad_h, int pad_w, int row_stride, int column_offset,
+__kernel void KERNEL(__global const STORED* restrict input, __global const STORED* restrict weights,
+                     __global const STORED* restrict zeros, OUTPUT_PARAMETERS, int height, int width,
+                     int in_channels, int out_width, int pixels, int columns, int kernel_h, int kernel_w,
+                     int stride, int pad_h, int pad_w, int row_stride, int column_offset,
                      __global volatile int* signal) {
   const int panel = get_global_id(0);
   const int pixel = get_global_id(1) * BLOCK_ROWS;
-  if (panel * PANEL < columns && pixel < pixels) {
+  if (panel * BLOCK_PANEL < columns && pixel < pixels) {
     FOR_ROWS(LOAD_PIXEL)
-    __global const VEC* tap_weights = weights + (size_t)panel * kernel_h * kernel_w * in_channels;
+    __global const STORED* tap_weights =
+        weights + (size_t)panel * kernel_h * kernel_w * in_channels * BLOCK_PANEL;
     for (int ky = 0; ky < kernel_h; ++ky) {
       for (int kx = 0; kx < kernel_w; ++kx) {
         FOR_ROWS(LOAD_TAP)
         for (int c = 0; c < in_channels; ++c) {
-          const VEC w = tap_weights[c];
+          const VEC w = LOAD_VEC(tap_weights, c);
           FOR_ROWS(ACCUMULATE)
         }
-        tap_weights += in_channels;
+        tap_weights += (size_t)in_channels * BLOCK_PANEL;
       }
     }
-    __global float* out = output + (size_t)pixel * row_stride + column_offset + panel * PANEL;
+    const size_t out = (size_t)pixel * row_stride + column_offset + panel * BLOCK_PANEL;
     FOR_ROWS(STORE_PIXEL)
   }
   SIGNAL(signal)

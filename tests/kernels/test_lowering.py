@@ -93,8 +93,8 @@ def test_a_plan_of_another_kernel_source_is_refused() -> None:
         LaunchPlan.from_json(data | {"program": "0" * 16})
     with pytest.raises(UserError, match="unknown kernel"):
         LaunchPlan.from_json(data | {"kernel": "matmul_of_the_future"})
-    with pytest.raises(UserError, match="schema 2"):
-        LaunchPlan.from_json(data | {"schema": 2})
+    with pytest.raises(UserError, match="schema 3"):
+        LaunchPlan.from_json(data | {"schema": 3})
 
 
 @given(devices())

@@ -1,0 +1,78 @@
+"""The rules of a generic GPU.
+
+* family: a linear layer and a pointwise convolution are `matmul`, any other convolution is `conv_direct`;
+* panel (columns a work-item computes): the widest of 16, 8, 4 that is at most twice the device's preferred float
+  vector and wastes at most a quarter of the columns, else 4;
+* block rows: the tallest of 6, 4, 2, 1 that wastes at most a quarter of the rows and leaves at least
+  32 work-items to every compute unit, else 1;
+* work-group: powers of two within 64 work-items and the device's limits, up to 8 along panels, the rest along rows.
+
+Block and work-group change with the number of output channels, so the times along channels have steps. The shape of
+the rules (block by work-items per compute unit, work-group by grid) follows the LiteRT GPU delegate
+(github.com/google-ai-edge/LiteRT, tflite/delegates/gpu/common); the figures were chosen on PoCL.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..device import Device
+from ..precision import Precision
+from ..tables import Columns
+
+Ints = NDArray[np.int64]
+_BLOCK_ROWS = (6, 4, 2, 1)
+_PANELS = (16, 8, 4)
+_MAX_WASTE = 0.25
+_ITEMS_PER_COMPUTE_UNIT = 32
+_WORK_GROUP = 64
+_WORK_GROUP_PANELS = 8
+
+
+class Rules:
+    """Decisions about whole columns of shapes at once, for one device and precision."""
+
+    def __init__(self, device: Device, precision: Precision) -> None:
+        self.device = device
+        self.precision = precision
+
+    def family(self, shapes: Columns) -> NDArray[np.object_]:
+        """The name of the kernel family of each shape."""
+        return np.where(shapes["pointwise"] == 1, "matmul", "conv_direct").astype(object)
+
+    def panel(self, n: Ints) -> Ints:
+        """Columns of an output block, by output channels."""
+        widest = max(2 * self.device.preferred_vector_float, min(_PANELS))
+        fits = [(panel <= widest) & (round_up(n, panel) - n <= _MAX_WASTE * n) for panel in _PANELS]
+        return np.select(fits, list(_PANELS), default=min(_PANELS))
+
+    def rows(self, m: Ints, gx: Ints) -> Ints:
+        """Rows of an output block, by rows and by work-items along columns."""
+        least = _ITEMS_PER_COMPUTE_UNIT * self.device.compute_units
+        fits = [(round_up(m, rows) - m <= _MAX_WASTE * m) & (-(-m // rows) * gx >= least) for rows in _BLOCK_ROWS]
+        return np.select(fits, list(_BLOCK_ROWS), default=1)
+
+    def work_group(self, gx: Ints, gy: Ints) -> tuple[Ints, Ints]:
+        """The work-group of a grid of gx (along columns) x gy (along rows) work-items."""
+        device = self.device
+        budget = min(_WORK_GROUP, device.max_work_group_size)
+        lx = power_of_two(np.minimum(gx, min(_WORK_GROUP_PANELS, budget, device.max_work_item_sizes[0])))
+        ly = power_of_two(np.minimum(np.minimum(gy, budget // lx), device.max_work_item_sizes[1]))
+        return lx, ly
+
+
+def rules_for(device: Device, precision: Precision) -> Rules:
+    """The rules of the device's vendor."""
+    return Rules(device, precision)
+
+
+def round_up(value: Any, multiple: Any) -> Any:
+    return -(-value // multiple) * multiple
+
+
+def power_of_two(values: Ints) -> Ints:
+    """The largest power of two that is at most each value."""
+    return 2 ** np.floor(np.log2(values)).astype(np.int64)
