@@ -26,6 +26,9 @@ _BLOCK_MACROS = {"r": "ROWS", "p": "PANEL"}
 """What the letters of a block mean: `r6p16` defines BLOCK_ROWS 6 and BLOCK_PANEL 16. A family may add a letter."""
 
 _COMMON = "common"
+_SHARED_SOURCES = {"maxpool": "pool", "avgpool": "pool"}
+"""Families whose source has another name; there, FAMILY_<NAME> tells which of them is meant."""
+
 _VARIANT = re.compile(
     r"(?P<family>[a-z][a-z0-9_]*?)"
     r"(?:_(?P<block>(?:[a-z]\d+)+))?"
@@ -91,13 +94,13 @@ class Variant:
 
 @cache
 def program_for(kernel: str) -> Program:
-    """The program that holds this kernel: sources/common.cl and the family's own source, `sources/<family>.cl`.
+    """The program that holds this kernel: sources/common.cl and the family's own source.
 
     Raises UserError for a name that this version does not know.
     """
     variant = Variant.parse(kernel)
     sources = files(__package__).joinpath("sources")
-    own = sources.joinpath(f"{variant.family}.cl")
+    own = sources.joinpath(f"{_SHARED_SOURCES.get(variant.family, variant.family)}.cl")
     if variant.family == _COMMON or not own.is_file():
         raise UserError(f"unknown kernel {kernel!r}: was the plan made by another version of Splitfleet?")
     texts = [source.read_text("utf-8") for source in (sources.joinpath(f"{_COMMON}.cl"), own)]
@@ -107,6 +110,7 @@ def program_for(kernel: str) -> Program:
 def _defines(kernel: str, variant: Variant) -> list[str]:
     flags = {
         "KERNEL": kernel,
+        f"FAMILY_{variant.family.upper()}": 1,
         "SIGNAL_IN_KERNEL": int(variant.in_kernel_signal),
         "HALF_STORAGE": int(variant.precision != "fp32"),
         "HALF_ARITHMETIC": int(variant.precision == "fp16"),

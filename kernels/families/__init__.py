@@ -15,9 +15,10 @@ are explained in `programs._BLOCK_MACROS`. `kernels.check` then checks it in eve
 """
 
 from .base import Assembly, Choice, Family, Request, arguments
+from .channel_wise import AVGPOOL, DEPTHWISE, MAXPOOL
 from .conv_direct import CONV_DIRECT
 from .matmul import MATMUL
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (MATMUL, CONV_DIRECT)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (MATMUL, CONV_DIRECT, DEPTHWISE, MAXPOOL, AVGPOOL)}
 
 __all__ = ["FAMILIES", "Assembly", "Choice", "Family", "Request", "arguments"]

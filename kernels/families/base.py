@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -127,7 +127,7 @@ class Assembly:
 class Family(ABC):
     """One kernel family. Stateless: one object serves all devices."""
 
-    name: ClassVar[str]
+    name: str
     """Also the name of its source, and the first part of its kernels' names."""
 
     @abstractmethod

@@ -41,7 +41,10 @@ class Rules:
 
     def family(self, shapes: Columns) -> NDArray[np.object_]:
         """The name of the kernel family of each shape."""
-        return np.where(shapes["pointwise"] == 1, "matmul", "conv_direct").astype(object)
+        family = np.where(shapes["pointwise"] == 1, "matmul", "conv_direct").astype(object)
+        for name in ("depthwise", "maxpool", "avgpool"):
+            family[shapes[f"is_{name}"] == 1] = name
+        return family
 
     def panel(self, n: Ints) -> Ints:
         """Columns of an output block, by output channels."""

@@ -62,7 +62,7 @@ __kernel void raise_signal(__global volatile int* signal) {
 #define ACTIVATE(x) (x)
 #endif
 #if HAS_RESIDUAL
-#define OUTPUT_PARAMETERS __global OUT *restrict output, __global const OUT *restrict residual
+#define OUTPUT_PARAMETERS __global OUT* restrict output, __global const OUT* restrict residual
 #define STORE_PANEL(sum, index, columns) store_panel(sum, output + (index), residual + (index), columns)
 #else
 #define OUTPUT_PARAMETERS __global OUT* restrict output
@@ -81,6 +81,14 @@ __kernel void raise_signal(__global volatile int* signal) {
 #define LOAD_VEC(p, i) ((__global const VEC*)(p))[i]
 #define LOAD_VEC_AT(p, i) WIDE(vload, BLOCK_PANEL)(0, (p) + (i))
 #endif
+
+// A panel of a pixel's channels, of which the last panel may have fewer: reading on would leave the buffer.
+static VEC load_columns(__global const STORED* p, int columns) {
+  if (columns >= BLOCK_PANEL) return LOAD_VEC_AT(p, 0);
+  NUMBER part[BLOCK_PANEL];
+  for (int j = 0; j < BLOCK_PANEL; ++j) part[j] = j < columns ? LOAD(p, j) : 0;
+  return WIDE(vload, BLOCK_PANEL)(0, part);
+}
 
 // The epilogue is computed in the type that the output has, but in float where halves are storage only.
 #if HALF_ARITHMETIC && FLOAT_OUTPUT
@@ -129,8 +137,8 @@ static void store_panel(VEC sum, __global OUT* out,
 
 // The part of a half's fp32 input that it reads, as halves: `columns` from `offset` on of each row, in place.
 #if HALF_STORAGE
-__kernel void convert_input(__global const float* restrict input, __global half* restrict converted,
-                            int rows, int columns, int row_stride, int offset) {
+__kernel void convert_input(__global const float* restrict input, __global half* restrict converted, int rows,
+                            int columns, int row_stride, int offset) {
   const int column = get_global_id(0) * 4;
   const int row = get_global_id(1);
   if (row < rows && column < columns) {
