@@ -1,8 +1,8 @@
 """Whether the rules choose the kernels that the delegate was seen to choose.
 
-Recorded names tell four choices apart: Winograd, fully connected, any other convolution (conv_constants and
-conv_generic are both named `convolution_2d`), and a pair of layers that was fused into one kernel. A fusion is
-decided by the network's graph, which one operator does not show: it is counted and not compared.
+Recorded names tell five choices apart: Winograd, fully connected, any other convolution (conv_constants and
+conv_generic are both named `convolution_2d`), depthwise, and a pair of layers that was fused into one kernel. A fusion
+is decided by the network's graph, which one operator does not show: it is counted and not compared.
 """
 
 from __future__ import annotations
@@ -14,19 +14,34 @@ from dataclasses import dataclass
 
 from splitfleet.kernels.errors import UserError
 
-from .choice import CONV_CONSTANTS, CONV_GENERIC, FULLY_CONNECTED, WINOGRAD, choose_kernels
+from .choice import (
+    CONV_CONSTANTS,
+    CONV_GENERIC,
+    DEPTHWISE,
+    DEPTHWISE_3X3,
+    DEPTHWISE_STRIDE_2,
+    FULLY_CONNECTED,
+    WINOGRAD,
+    choose_kernels,
+)
 from .gpu import LitertGpu
 from .shapes import describe
 from .usc import Recorded
 
-CHOICES = {WINOGRAD: "winograd", FULLY_CONNECTED: "fully connected", CONV_CONSTANTS: "other", CONV_GENERIC: "other"}
+CHOICES = {
+    WINOGRAD: "winograd",
+    FULLY_CONNECTED: "fully connected",
+    **dict.fromkeys((CONV_CONSTANTS, CONV_GENERIC), "other convolution"),
+    **dict.fromkeys((DEPTHWISE, DEPTHWISE_3X3, DEPTHWISE_STRIDE_2), "depthwise"),
+}
 """What a recorded name can tell of each kernel family."""
 
 _FUSED = "fused"
 _NAMES = (
     (re.compile(r"convolution_winograd_"), "winograd"),
     (re.compile(r"fully_connected_"), "fully connected"),
-    (re.compile(r"convolution_2d_"), "other"),
+    (re.compile(r"convolution_2d_"), "other convolution"),
+    (re.compile(r"depthwise_convolution_"), "depthwise"),
     (re.compile(r"depthwise_conv_plus_1x1_conv_"), _FUSED),
 )
 

@@ -9,6 +9,10 @@ The rules, in order (github.com/google-ai-edge/LiteRT, tflite/delegates/gpu/comm
    (selectors/operation_selector.cc, 106b723c);
 4. Adreno keeps small weights in constant memory (tasks/conv_constants.cc, 7d88950e);
 5. every other convolution is `conv_generic` (selectors/default/convolution_selector.cc, 7d88950e).
+
+A depthwise convolution of 3x3, stride 1 and padding 1 is `depthwise_3x3`, on Mali only of Bifrost and the first
+Valhall and not in fp32; of stride 2 it has a kernel of its own on Apple; any other is `depthwise`
+(selectors/default/dw_convolution_selector.cc, 7d88950e). The two poolings have one kernel each.
 """
 
 from __future__ import annotations
@@ -24,6 +28,11 @@ FULLY_CONNECTED = "fully_connected"
 WINOGRAD = "winograd_4x4_6x6"
 CONV_CONSTANTS = "conv_constants"
 CONV_GENERIC = "conv_generic"
+DEPTHWISE = "depthwise"
+DEPTHWISE_3X3 = "depthwise_3x3"
+DEPTHWISE_STRIDE_2 = "depthwise_3x3_stride_h2"
+MAX_POOLING = "max_pooling"
+AVERAGE_POOLING = "average_pooling"
 
 TILE = 4
 """Side of the output tile of a Winograd convolution, in pixels."""
@@ -35,12 +44,18 @@ def choose_kernels(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> NDAr
     """The kernel family of each row of `shapes.describe`."""
     pixel = (shapes["width"] == 1) & (shapes["height"] == 1)
     vector = (shapes["pointwise"] == 1) & pixel & (shapes["batch"] == 1)
-    is_conv = shapes["is_conv"] == 1
-    return np.select(
-        [vector, is_conv & _winograd(shapes, gpu), is_conv & _constants(shapes, gpu, precision)],
-        [FULLY_CONNECTED, WINOGRAD, CONV_CONSTANTS],
-        default=CONV_GENERIC,
-    )
+    is_conv, is_depthwise = shapes["is_conv"] == 1, shapes["is_depthwise"] == 1
+    rules = {
+        FULLY_CONNECTED: vector,
+        WINOGRAD: is_conv & _winograd(shapes, gpu),
+        CONV_CONSTANTS: is_conv & _constants(shapes, gpu, precision),
+        DEPTHWISE_3X3: is_depthwise & _depthwise_3x3(shapes, gpu, precision),
+        DEPTHWISE_STRIDE_2: is_depthwise & _depthwise_stride_2(shapes, gpu),
+        DEPTHWISE: is_depthwise,
+        MAX_POOLING: shapes["is_maxpool"] == 1,
+        AVERAGE_POOLING: shapes["is_avgpool"] == 1,
+    }
+    return np.select(list(rules.values()), list(rules), default=CONV_GENERIC)
 
 
 def winograd_tiles(shapes: pd.DataFrame) -> NDArray[np.int64]:
@@ -72,9 +87,7 @@ def _winograd(shapes: pd.DataFrame, gpu: LitertGpu) -> pd.Series[bool]:
     if gpu.vendor == "adreno":
         least_slices, least_tiles = 32, 128 if gpu.generation == "6xx" else 64
     return (
-        (shapes["kernel_h"] == 3)
-        & (shapes["kernel_w"] == 3)
-        & (shapes["stride"] == 1)
+        _is_3x3(shapes, 1)
         & (shapes["source_slices"] >= least_slices)
         & (shapes["slices"] >= least_slices)
         & (winograd_tiles(shapes) >= least_tiles)
@@ -86,3 +99,18 @@ def _constants(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> pd.Serie
     if gpu.vendor == "adreno":
         most_bytes = 3584 if gpu.generation in ("6xx", "7xx") else 2560
     return (shapes["slices"] <= _CONSTANT_REGISTERS) & (constant_bytes(shapes, precision) <= most_bytes)
+
+
+def _depthwise_3x3(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> pd.Series[bool]:
+    fits = _is_3x3(shapes, 1) & (shapes["pad_h"] == 1) & (shapes["pad_w"] == 1)
+    if gpu.vendor == "mali":
+        return fits & (precision != "fp32" and gpu.generation in ("bifrost1", "bifrost2", "bifrost3", "valhall1"))
+    return fits
+
+
+def _depthwise_stride_2(shapes: pd.DataFrame, gpu: LitertGpu) -> pd.Series[bool]:
+    return _is_3x3(shapes, 2) & (gpu.vendor == "apple")
+
+
+def _is_3x3(shapes: pd.DataFrame, stride: int) -> pd.Series[bool]:
+    return (shapes["kernel_h"] == 3) & (shapes["kernel_w"] == 3) & (shapes["stride"] == stride)

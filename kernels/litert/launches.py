@@ -1,7 +1,8 @@
 """The launch of each of the delegate's kernels: block, grid, work-group, and what one work-item reads.
 
 Grids and fixed work-groups from github.com/google-ai-edge/LiteRT, tflite/delegates/gpu/common/tasks:
-conv_generic.cc and conv_constants.cc (7d88950e), fully_connected.cc (13db095a), winograd.cc (6168d9c7).
+conv_generic.cc, conv_constants.cc, depthwise_conv.cc, depthwise_conv_3x3.cc and pooling.cc (7d88950e),
+depthwise_conv_3x3_stride_h2.cc (45860926), fully_connected.cc (13db095a), winograd.cc (6168d9c7).
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ from numpy.typing import NDArray
 
 from .blocks import GRID, LINEAR_SPATIAL, Blocks, Ints, choose_blocks, flat
 from .choice import (
+    AVERAGE_POOLING,
     CONV_CONSTANTS,
     CONV_GENERIC,
+    DEPTHWISE,
+    DEPTHWISE_3X3,
+    DEPTHWISE_STRIDE_2,
     FULLY_CONNECTED,
+    MAX_POOLING,
     WINOGRAD,
     constant_bytes,
     element_bytes,
@@ -29,7 +35,7 @@ from .work_groups import conv_groups, fixed_groups, plain_groups
 WINOGRAD_MATRICES = 36
 """Matrix products of a Winograd convolution: one for each value of a transformed 6x6 tile."""
 
-_LINE_GROUP, _APPLE_GROUP = (32, 1, 1), (8, 4, 1)
+_LINE_GROUP, _TILE_GROUP = (32, 1, 1), (8, 4, 1)
 _DOT_ITEMS = 4  # work-items of fully_connected that share the dot products of one slice
 _UP_GROUP, _DOWN_GROUP = (8, 6, 4), (32, 4, 2)
 
@@ -95,12 +101,11 @@ def transform_work_groups(shapes: pd.DataFrame, gpu: LitertGpu) -> Ints:
 
 def _conv_generic(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> Launches:
     blocks = choose_blocks(shapes, gpu, precision)
-    linear = _column(shapes, "is_conv") == 0
+    linear = _column(shapes, "is_conv") == 0  # channel-wise operators have other kernels
     along = flat(blocks)
     blocks = replace(blocks, x=np.where(linear, along.x, blocks.x), y=np.where(linear, along.y, blocks.y))
-    taps = _column(shapes, "kernel_h") * _column(shapes, "kernel_w")
     image = _column(shapes, "width"), _column(shapes, "height")
-    return _products(shapes, blocks, image, linear, taps, gpu, precision)
+    return _products(shapes, blocks, image, linear, _taps(shapes), gpu, precision)
 
 
 def _winograd(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> Launches:
@@ -146,7 +151,7 @@ def _products(
     if gpu.vendor in ("adreno", "mali"):
         local = conv_groups(grid, gpu)
     elif gpu.vendor == "apple":
-        local = np.where((in_grid & ~one_line)[:, None], fixed_groups(grid, _APPLE_GROUP), local)
+        local = np.where((in_grid & ~one_line)[:, None], fixed_groups(grid, _TILE_GROUP), local)
     loop = _column(shapes, "source_slices") * SLICE * taps
     channels = blocks.slices * SLICE
     return Launches(
@@ -176,7 +181,7 @@ def _conv_constants(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> Lau
         panels=ones,
         local_panels=ones,
         loop=_column(shapes, "k"),
-        reads=_column(shapes, "source_slices") * SLICE * _column(shapes, "kernel_h") * _column(shapes, "kernel_w"),
+        reads=_column(shapes, "source_slices") * SLICE * _taps(shapes),
         weight_reads=packed_bytes // element_bytes(precision),
         packed_bytes=packed_bytes,
         outputs=_column(shapes, "m") * _column(shapes, "n"),
@@ -207,6 +212,63 @@ def _fully_connected(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> La
     )
 
 
+def _depthwise(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> Launches:
+    taps = _taps(shapes)
+    made = _channel_wise(shapes, (1, 1), taps, gpu)
+    return replace(
+        made,
+        weight_reads=taps * SLICE,
+        packed_bytes=made.panels * taps * SLICE * element_bytes(precision),
+    )
+
+
+def _depthwise_3x3(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> Launches:
+    """Two by two pixels from 4x4 of the input. PowerVR has the weights in local memory, for a fixed work-group."""
+    made = _with_weights_and_bias(_channel_wise(shapes, (2, 2), np.full(len(shapes), 16), gpu), precision)
+    if gpu.vendor == "powervr":
+        made = replace(made, local=fixed_groups(made.grid, _TILE_GROUP), local_panels=np.ones_like(made.panels))
+    return made
+
+
+def _depthwise_stride_2(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> Launches:
+    """One by two pixels from 3x5 of the input."""
+    return _with_weights_and_bias(_channel_wise(shapes, (1, 2), np.full(len(shapes), 15), gpu), precision)
+
+
+def _pooling(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> Launches:
+    return _channel_wise(shapes, (1, 1), _taps(shapes), gpu)
+
+
+def _channel_wise(shapes: pd.DataFrame, block: tuple[int, int], pixels_read: Ints, gpu: LitertGpu) -> Launches:
+    """Each work-item computes a block of pixels (width, height) of one slice, without weights."""
+    slices = _column(shapes, "slices")
+    ones = np.ones_like(slices)
+    grid = _sides(-(-_column(shapes, "width") // block[0]), -(-_column(shapes, "height") // block[1]), slices)
+    local = plain_groups(grid, gpu)
+    return Launches(
+        blocks=Blocks(ones * block[0], ones * block[1], ones, np.full(len(shapes), GRID)),
+        grid=grid,
+        local=local,
+        panels=slices,
+        local_panels=local[:, 2],
+        loop=_taps(shapes),
+        reads=pixels_read * SLICE,
+        weight_reads=ones * 0,
+        packed_bytes=ones * 0,
+        outputs=_column(shapes, "m") * _column(shapes, "n"),
+    )
+
+
+def _with_weights_and_bias(made: Launches, precision: str) -> Launches:
+    """3x3 weights and the bias lie together: ten values a channel."""
+    values = np.full_like(made.panels, 10 * SLICE)
+    return replace(made, weight_reads=values, packed_bytes=made.panels * values * element_bytes(precision))
+
+
+def _taps(shapes: pd.DataFrame) -> Ints:
+    return _column(shapes, "kernel_h") * _column(shapes, "kernel_w")
+
+
 def _column(shapes: pd.DataFrame, name: str) -> Ints:
     return shapes[name].to_numpy(np.int64)
 
@@ -224,4 +286,9 @@ _LAUNCHES = {
     CONV_CONSTANTS: _conv_constants,
     WINOGRAD: _winograd,
     FULLY_CONNECTED: _fully_connected,
+    DEPTHWISE: _depthwise,
+    DEPTHWISE_3X3: _depthwise_3x3,
+    DEPTHWISE_STRIDE_2: _depthwise_stride_2,
+    MAX_POOLING: _pooling,
+    AVERAGE_POOLING: _pooling,
 }

@@ -19,7 +19,7 @@ def describe(operators: Sequence[Operator]) -> pd.DataFrame:
     A linear layer of many rows is a batch of images of one pixel, as in LiteRT.
     """
     table = describe_many(operators)
-    linear = table["is_conv"] == 0
+    linear = table[["is_conv", "is_depthwise", "is_maxpool", "is_avgpool"]].sum(axis=1) == 0
     rows = table["in_height"].where(linear, 1)
     height = (table["in_height"] + 2 * table["pad_h"] - table["kernel_h"]) // table["stride"] + 1
     width = (table["in_width"] + 2 * table["pad_w"] - table["kernel_w"]) // table["stride"] + 1

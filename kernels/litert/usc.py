@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splitfleet.kernels.errors import UserError
-from splitfleet.kernels.operators import Conv2d, Linear, Operator
+from splitfleet.kernels.operators import Conv2d, DepthwiseConv2d, Linear, Operator
 
 PHONE_GPUS = {
     "pixel4": "Adreno 640",
@@ -26,7 +26,7 @@ PHONE_GPUS = {
 }
 """The GPU of each phone of the data set that is known by the name of its columns."""
 
-OPERATIONS = ("CONV_2D", "FULLY_CONNECTED")
+OPERATIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """Operations that are read; other rows of the file are passed over."""
 
 _KEYS = ("Input_shape", "Input_channel", "Output_shape", "Stride", "Kernel", "Filter", "FLOPS")
@@ -82,8 +82,9 @@ def _rows(path: Path, lines: Iterator[str]) -> Iterator[Recorded]:
 def operator_of(operation: str, feature: str) -> Operator:
     """The operator that a row of the file describes. Raises UserError, without file and line.
 
-    Padding is not recorded: it is what makes the output's side, all of it or none. A convolution that pads by half
-    its kernel starts at the same place wherever the framework puts the odd pixel.
+    Padding is not recorded: it is what makes the output's side, half the kernel all around or none. In front of a
+    depthwise convolution without any stood a padding layer, which the delegate merges into it
+    (transformations/merge_padding_with.cc): the operator is the merged one, of the smaller input.
     """
     sizes = _sizes(feature, ("Input_channel", "Filter", "FLOPS") if operation == "FULLY_CONNECTED" else _KEYS)
     operator: Operator
@@ -92,7 +93,10 @@ def operator_of(operation: str, feature: str) -> Operator:
     else:
         side, kernel, stride = sizes["Input_shape"], sizes["Kernel"], sizes["Stride"]
         pad = _padding(side, kernel, stride, sizes["Output_shape"])
-        operator = Conv2d(side, side, sizes["Input_channel"], sizes["Filter"], kernel, kernel, stride, pad, pad)
+        if operation == "DEPTHWISE_CONV_2D":
+            operator = _depthwise(side, sizes, pad)
+        else:
+            operator = Conv2d(side, side, sizes["Input_channel"], sizes["Filter"], kernel, kernel, stride, pad, pad)
     if operator.flops != sizes["FLOPS"]:
         raise UserError(f"{operator.label} is of {operator.flops} FLOPs, the row says {sizes['FLOPS']}")
     return operator
@@ -112,6 +116,15 @@ def _sizes(feature: str, names: tuple[str, ...]) -> dict[str, int]:
             raise UserError(f"{name} must be a whole number of at least 1, not {found.get(name)!r}")
         sizes[name] = int(text)
     return sizes
+
+
+def _depthwise(side: int, sizes: dict[str, int], pad: int) -> DepthwiseConv2d:
+    if sizes["Filter"] != 1:
+        raise UserError(f"a depthwise convolution of {sizes['Filter']} outputs a channel is not known here")
+    kernel, merged = sizes["Kernel"], sizes["Kernel"] // 2
+    if pad == 0 and side > 2 * merged:
+        side, pad = side - 2 * merged, merged
+    return DepthwiseConv2d(side, side, sizes["Input_channel"], kernel, kernel, sizes["Stride"], pad, pad)
 
 
 def _padding(side: int, kernel: int, stride: int, output: int) -> int:

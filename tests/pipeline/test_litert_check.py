@@ -27,7 +27,7 @@ def test_agreement_is_a_table_and_ends_with_0(
     assert run(monkeypatch, path) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if "winograd" in line]
     assert rows == [
-        ["pixel4", "Adreno", "640", "winograd", "0", "0", "0", "3", "0"],
+        ["pixel4", "Adreno", "640", "winograd", "0", "0", "0", "4", "0"],
         ["s10", "Mali-G76", "MP12", "winograd", "1", "1", "0", "3", "0"],
     ]
     assert run(monkeypatch, path, "--json") == 0
@@ -40,7 +40,7 @@ def test_a_disagreement_is_shown_and_ends_with_1(
 ) -> None:
     wrong = ("CONV_2D", conv_feature(), ["", "", 5, "convolution_2d_9"])
     assert run(monkeypatch, str(write(tmp_path / "ops.csv", [*GOOD, wrong]))) == 1
-    assert "s10, line 7: conv2d:h=56,w=56,in=64,out=64,k=3,stride=1,pad=1: convolution_2d_9" in capsys.readouterr().out
+    assert "s10, line 8: conv2d:h=56,w=56,in=64,out=64,k=3,stride=1,pad=1: convolution_2d_9" in capsys.readouterr().out
 
 
 def test_other_phones_need_their_gpu_named(

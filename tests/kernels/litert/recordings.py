@@ -19,6 +19,13 @@ def conv_feature(
     return {**texts, "Input_channel": channels_in}
 
 
+def depthwise_feature(
+    side: int = 16, channels: int = 96, output: int = 14, stride: int = 1, kernel: int = 3
+) -> dict[str, object]:
+    flops = 2 * output * output * channels * kernel * kernel
+    return conv_feature(side, channels, output, stride, kernel, 1) | {"FLOPS": str(flops)}
+
+
 def linear_feature(channels_in: int = 512, filters: int = 1000) -> dict[str, object]:
     blank = dict.fromkeys(("Input_shape", "Output_shape", "Stride", "Kernel", "Group"), "-")
     return {**blank, "Input_channel": channels_in, "Filter": str(filters), "FLOPS": str(2 * channels_in * filters)}
@@ -41,4 +48,5 @@ GOOD: list[tuple[str, object, list[object]]] = [
     ("CONV_2D", conv_feature(1, 512, 1, 1, 1, 128), [7.5, "fully_connected_3", 8, "fully_connected_3"]),
     ("CONV_2D", conv_feature(230, 3, 112, 2, 7), ["", "", 50, "convolution_2d_4"]),
     ("FULLY_CONNECTED", linear_feature(), [9, "fully_connected_5", "", ""]),
+    ("DEPTHWISE_CONV_2D", depthwise_feature(), [2, "depthwise_convolution_6", "", ""]),
 ]

@@ -16,17 +16,21 @@ RECORDED = "SPLITFLEET_USC_CSV"
 
 def test_choices_are_counted_for_each_phone(tmp_path: Path) -> None:
     pixel, galaxy = compare(read_recorded(write(tmp_path / "ops.csv", GOOD)), PHONE_GPUS)
-    assert (pixel.phone, pixel.gpu, pixel.rows, pixel.fused) == ("pixel4", "Adreno 640", 3, 0)
-    assert dict(pixel.recorded) == dict(pixel.predicted) == {"other": 1, "fully connected": 2}
-    assert dict(galaxy.recorded) == dict(galaxy.predicted) == {"winograd": 1, "fully connected": 1, "other": 1}
+    assert (pixel.phone, pixel.gpu, pixel.rows, pixel.fused) == ("pixel4", "Adreno 640", 4, 0)
+    assert (
+        dict(pixel.recorded) == dict(pixel.predicted) == {"other convolution": 1, "fully connected": 2, "depthwise": 1}
+    )
+    assert (
+        dict(galaxy.recorded) == dict(galaxy.predicted) == {"winograd": 1, "fully connected": 1, "other convolution": 1}
+    )
     assert pixel.disagreements == galaxy.disagreements == ()
 
 
 def test_another_kernel_than_predicted_is_a_disagreement(tmp_path: Path) -> None:
     wrong = ("CONV_2D", conv_feature(), [1, "convolution_winograd_4x4_6x6_1", 1, "convolution_2d_1"])
     pixel, galaxy = compare(read_recorded(write(tmp_path / "ops.csv", [*GOOD, wrong])), PHONE_GPUS)
-    assert [(row.line, choice) for row, choice in pixel.disagreements] == [(7, "other")]
-    assert [(row.line, choice) for row, choice in galaxy.disagreements] == [(7, "winograd")]
+    assert [(row.line, choice) for row, choice in pixel.disagreements] == [(8, "other convolution")]
+    assert [(row.line, choice) for row, choice in galaxy.disagreements] == [(8, "winograd")]
     assert pixel.disagreements_about("winograd") == galaxy.disagreements_about("winograd") == 1
     assert pixel.disagreements_about("fully connected") == 0
 
@@ -44,7 +48,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="GPU 'Adreno 1': "):
         compare(rows, PHONE_GPUS | {"s10": "Adreno 1"})
     odd = ("CONV_2D", conv_feature(), [1, "gemm_1", "", ""])
-    with pytest.raises(UserError, match="line 7, pixel4: kernel 'gemm_1' is no name"):
+    with pytest.raises(UserError, match="line 8, pixel4: kernel 'gemm_1' is no name"):
         compare(read_recorded(write(tmp_path / "ops.csv", [*GOOD, odd])), PHONE_GPUS)
 
 

@@ -67,6 +67,18 @@ def local(row: pd.Series[object]) -> tuple[object, ...]:
         ("Adreno 640", "conv2d:h=1,w=1,in=512,out=128,k=1", "fully_connected"),
         ("Adreno 640", "linear:rows=1,in=512,out=128", "fully_connected"),
         ("Adreno 640", "linear:rows=2,in=512,out=128", "conv_generic"),
+        # depthwise: 3x3 of stride 1 behind one pixel of padding, on Mali only where it reads textures well
+        ("Adreno 640", "depthwise:h=14,w=14,c=96,k=3,pad=1", "depthwise_3x3"),
+        ("Adreno 640", "depthwise:h=14,w=14,c=96,k=3", "depthwise"),
+        ("Adreno 640", "depthwise:h=14,w=14,c=96,k=5,pad=2", "depthwise"),
+        ("Adreno 640", "depthwise:h=14,w=14,c=96,k=3,stride=2,pad=1", "depthwise"),
+        ("Mali-G77", "depthwise:h=14,w=14,c=96,k=3,pad=1", "depthwise_3x3"),
+        ("Mali-G78", "depthwise:h=14,w=14,c=96,k=3,pad=1", "depthwise"),
+        ("Mali-T880", "depthwise:h=14,w=14,c=96,k=3,pad=1", "depthwise"),
+        ("Apple A12", "depthwise:h=14,w=14,c=96,k=3,stride=2,pad=1", "depthwise_3x3_stride_h2"),
+        ("Apple A12", "depthwise:h=1,w=1,c=512,k=1", "depthwise"),
+        ("Adreno 640", "maxpool:h=112,w=112,c=64,k=3,stride=2,pad=1", "max_pooling"),
+        ("Adreno 640", "avgpool:h=7,w=7,c=64,k=7", "average_pooling"),
     ],
 )
 def test_kernel_choice_at_its_thresholds(gpu: str, operator: str, family: str) -> None:
@@ -161,6 +173,26 @@ def test_fully_connected_shares_its_dot_products_among_four() -> None:
     assert local(lower("linear:rows=1,in=512,out=1000", "Apple A12")) == (8, 4, 1)
 
 
+def test_depthwise_3x3_computes_four_pixels_from_sixteen() -> None:
+    row = lower("depthwise:h=14,w=14,c=96,k=3,pad=1", "Adreno 640")
+    assert block(row) == (2, 2, 1)
+    assert (row["grid_x"], row["grid_y"], row["grid_z"]) == (7, 7, 24)
+    assert local(row) == (4, 7, 8)  # 1024 / 8 = 128 work-items: half a line, all lines
+    assert (row["loop"], row["packed_bytes"]) == (9, 10 * 96 * 2)
+    assert row["input_reads_bytes"] == 7 * 7 * 24 * 16 * 4 * 2
+    assert row["padded_flops"] == row["flops"]
+    assert local(lower("depthwise:h=14,w=14,c=96,k=3,pad=1", "PowerVR GE8320")) == (8, 4, 1)
+    assert local(lower("depthwise:h=14,w=14,c=96,k=3,pad=1", "Apple A12")) == (8, 8, 1)
+    assert block(lower("depthwise:h=14,w=14,c=96,k=3,stride=2,pad=1", "Apple A12")) == (1, 2, 1)
+
+
+def test_pooling_reads_its_window_and_no_weights() -> None:
+    row = lower("maxpool:h=112,w=112,c=64,k=3,stride=2,pad=1", "Mali-G76 MP12")
+    assert (row["grid_x"], row["grid_y"], row["grid_z"]) == (56, 56, 16)
+    assert (row["packed_bytes"], row["weight_reads_bytes"]) == (0, 0)
+    assert row["input_reads_bytes"] == 56 * 56 * 16 * 9 * 4 * 2
+
+
 def test_winograd_is_three_launches_about_a_batch_of_36_products() -> None:
     row = lower(conv(56, 64, 64, kernel=3), "Mali-G76 MP12")
     assert (row["launches"], row["winograd_tiles"]) == (3, 14 * 14)
@@ -174,8 +206,20 @@ def test_winograd_is_three_launches_about_a_batch_of_36_products() -> None:
     assert row["padded_flops"] < row["flops"]
 
 
+CHANNEL_WISE = [
+    parse_operator(f"{kind}:h={side},w={side + 2},c={channels},k={kernel},stride={stride},pad={kernel // 2}")
+    for kind, side, channels, kernel, stride in [
+        ("depthwise", 7, 13, 3, 1), ("depthwise", 8, 32, 3, 2), ("depthwise", 5, 4, 5, 1), ("maxpool", 9, 3, 2, 2),
+    ]
+]  # fmt: skip
+
+
+def several_operators() -> st.SearchStrategy[list[Operator]]:
+    return st.lists(st.one_of(operators(), st.sampled_from(CHANNEL_WISE)), min_size=4, max_size=8)
+
+
 @settings(max_examples=25)
-@given(st.lists(operators(), min_size=4, max_size=8), st.sampled_from(GPUS), st.sampled_from(PRECISIONS))
+@given(several_operators(), st.sampled_from(GPUS), st.sampled_from(PRECISIONS))
 def test_launches_cover_the_output_and_rows_do_not_depend_on_each_other(
     several: list[Operator], name: str, precision: str
 ) -> None:
@@ -195,7 +239,7 @@ def test_launches_cover_the_output_and_rows_do_not_depend_on_each_other(
 
 
 @settings(max_examples=25)
-@given(st.lists(operators(), min_size=4, max_size=8), st.sampled_from(GPUS))
+@given(several_operators(), st.sampled_from(GPUS))
 def test_predictors_take_the_table(several: list[Operator], name: str) -> None:
     table = lower_many(several, LitertGpu.from_name(name))
     features = gpu_features(table, Vocabulary.of(list(table["kernel"])))

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitfleet.kernels import Conv2d, Linear, UserError
+from splitfleet.kernels import Conv2d, DepthwiseConv2d, Linear, UserError
 from splitfleet.kernels.litert.usc import OPERATIONS, operator_of, read_recorded
 
-from .recordings import GOOD, HEADER, conv_feature, linear_feature, write
+from .recordings import GOOD, HEADER, conv_feature, depthwise_feature, linear_feature, write
 
 
 def test_rows_become_operators_with_a_time_and_a_kernel_for_each_phone(tmp_path: Path) -> None:
@@ -21,11 +21,14 @@ def test_rows_become_operators_with_a_time_and_a_kernel_for_each_phone(tmp_path:
         (4, "s10", 8),
         (5, "s10", 50),
         (6, "pixel4", 9),
+        (7, "pixel4", 2),
     ]
     assert rows[1].kernel == "convolution_winograd_4x4_6x6_1"
     assert rows[0].operator == Conv2d(56, 56, 64, 64, 3, 3, 1, 1, 1)
     assert rows[4].operator == Conv2d(230, 230, 3, 64, 7, 7, 2, 0, 0)
     assert rows[5].operator == Linear(1, 512, 1000)
+    # a padding layer in front of it has made 16 pixels of 14
+    assert rows[6].operator == DepthwiseConv2d(14, 14, 96, 3, 3, 1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,7 @@ def test_rows_become_operators_with_a_time_and_a_kernel_for_each_phone(tmp_path:
         ("CONV_2D", conv_feature(), [1, "k", "nan", "k"], "s10: latency 'nan' us"),
         ("CONV_2D", conv_feature(), [1, "", 1, "k"], "pixel4: latency '1' us and kernel ''"),
         ("CONV_2D", conv_feature(), ["", "k", 1, "k"], "pixel4: latency '' us and kernel 'k'"),
+        ("DEPTHWISE_CONV_2D", depthwise_feature() | {"Filter": "2"}, [1, "k", 1, "k"], "a depthwise .* of 2 outputs"),
         ("FULLY_CONNECTED", linear_feature() | {"Filter": "1e3"}, [1, "k", 1, "k"], "Filter must be a whole number"),
     ],
 )
@@ -58,7 +62,7 @@ def test_a_bad_row_is_named_by_file_and_line(
     tmp_path: Path, operation: str, feature: object, fields: list[object], message: str
 ) -> None:
     path = write(tmp_path / "ops.csv", [*GOOD, (operation, feature, fields)])
-    with pytest.raises(UserError, match=rf"ops\.csv, line 7: {message}"):
+    with pytest.raises(UserError, match=rf"ops\.csv, line 8: {message}"):
         read_recorded(path)
 
 
@@ -86,3 +90,13 @@ def test_padding_follows_from_the_sides(side: int, channels: int, stride: int, k
         return
     operator = operator_of("CONV_2D", str(conv_feature(side, channels, output, stride, kernel)))
     assert operator.output_shape[:2] == (output, output)
+
+
+@given(st.integers(1, 64), st.integers(1, 300), st.integers(1, 2), st.sampled_from([1, 3, 5, 7]))
+def test_a_padding_layer_is_merged_into_a_depthwise_convolution(
+    side: int, channels: int, stride: int, kernel: int
+) -> None:
+    padded = side + 2 * (kernel // 2)
+    output = (padded - kernel) // stride + 1
+    operator = operator_of("DEPTHWISE_CONV_2D", str(depthwise_feature(padded, channels, output, stride, kernel)))
+    assert operator.output_shape == (output, output, channels)
