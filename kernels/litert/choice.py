@@ -30,7 +30,7 @@ CONV_CONSTANTS = "conv_constants"
 CONV_GENERIC = "conv_generic"
 DEPTHWISE = "depthwise"
 DEPTHWISE_3X3 = "depthwise_3x3"
-DEPTHWISE_STRIDE_2 = "depthwise_3x3_stride_h2"
+DEPTHWISE_STRIDE_2 = "depthwise_3x3_stride2"
 MAX_POOLING = "max_pooling"
 AVERAGE_POOLING = "average_pooling"
 

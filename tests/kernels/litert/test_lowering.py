@@ -75,7 +75,7 @@ def local(row: pd.Series[object]) -> tuple[object, ...]:
         ("Mali-G77", "depthwise:h=14,w=14,c=96,k=3,pad=1", "depthwise_3x3"),
         ("Mali-G78", "depthwise:h=14,w=14,c=96,k=3,pad=1", "depthwise"),
         ("Mali-T880", "depthwise:h=14,w=14,c=96,k=3,pad=1", "depthwise"),
-        ("Apple A12", "depthwise:h=14,w=14,c=96,k=3,stride=2,pad=1", "depthwise_3x3_stride_h2"),
+        ("Apple A12", "depthwise:h=14,w=14,c=96,k=3,stride=2,pad=1", "depthwise_3x3_stride2"),
         ("Apple A12", "depthwise:h=1,w=1,c=512,k=1", "depthwise"),
         ("Adreno 640", "maxpool:h=112,w=112,c=64,k=3,stride=2,pad=1", "max_pooling"),
         ("Adreno 640", "avgpool:h=7,w=7,c=64,k=7", "average_pooling"),
