@@ -26,13 +26,15 @@ def lower_many(operators: Sequence[Operator], gpu: LitertGpu, precision: str = "
 
     * `family`, and `kernel`: the family with its block, for example `conv_generic_r4p8`: 4 pixels x 8 channels;
     * as in `splitfleet.kernels.lower_many`: block_rows (pixels), panel (channels), gx and gy (work-items along
-      channels and along pixels), lx and ly (the same of a work-group), work_groups, work_group_size, threads,
-      work_groups_per_unit, loop, padded_flops, packed_bytes, input_reads_bytes, weight_reads_bytes, utilisation;
-    * launches: 3 for a Winograd convolution, else 1; the figures above are then those of its batched product;
+      channels and along pixels), lx and ly (the same of a work-group), gz and lz (1), work_groups, work_group_size,
+      threads, sharing_items (work-items that share an output block), work_groups_per_unit, loop, padded_flops,
+      packed_bytes, input_reads_bytes, weight_reads_bytes, converted_bytes (0), utilisation;
+    * launches: 3 for a Winograd convolution, else 1; the figures above are then those of its batched product, and
+      scratch_bytes are what the transforms hand on;
     * the delegate's own view: block_x, block_y, block_slices; grid_x, grid_y, grid_z and local_x, local_y, local_z
       (work-items); waves_per_group and waves (of all work-groups); source_slices and slices (of four channels);
-      winograd_tiles, transform_work_groups and transform_bytes (0 without Winograd); launch_work: work-groups per
-      compute unit x waves of a work-group x block (pixels x slices) x loop in slices.
+      winograd_tiles and transform_work_groups (0 without Winograd); launch_work: work-groups per compute unit x
+      waves of a work-group x block (pixels x slices) x loop in slices.
 
     Raises UserError for an unknown precision, and for fp32 on Apple GPUs with matrix units that the delegate uses
     for it (M1, and Metal family 8 on): that kernel is not described.
@@ -63,15 +65,19 @@ def _quantities(family: str, shapes: pd.DataFrame, gpu: LitertGpu, precision: st
             "gy": made.items // made.sharing // made.panels,
             "lx": made.local_panels,
             "ly": made.group_size // made.local_panels,
+            "gz": 1,
+            "lz": 1,
             "work_groups": made.work_groups,
             "work_group_size": made.group_size,
             "threads": made.work_groups * made.group_size,
+            "sharing_items": made.sharing,
             "work_groups_per_unit": per_unit,
             "loop": made.loop,
             "padded_flops": 2 * made.items * made.block_outputs * made.loop,
             "packed_bytes": made.packed_bytes,
             "input_reads_bytes": made.items * made.reads * value_bytes,
             "weight_reads_bytes": made.items * made.weight_reads * value_bytes,
+            "converted_bytes": 0,
             "utilisation": made.outputs * made.sharing / (made.work_groups * made.group_size * made.block_outputs),
             "launches": 1,
             **_delegates_view(made),
@@ -98,12 +104,12 @@ def _delegates_view(made: Launches) -> dict[str, object]:
 def _transforms(family: str, shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> dict[str, object]:
     """What a Winograd convolution launches besides: both transforms, and the two tensors that they hand on."""
     if family != WINOGRAD:
-        return dict.fromkeys(("winograd_tiles", "transform_work_groups", "transform_bytes"), 0)
+        return dict.fromkeys(("winograd_tiles", "transform_work_groups", "scratch_bytes"), 0)
     tiles = winograd_tiles(shapes)
     values = (shapes["source_slices"] + shapes["slices"]).to_numpy() * SLICE * WINOGRAD_MATRICES * tiles
     return {
         "launches": 3,
         "winograd_tiles": tiles,
         "transform_work_groups": transform_work_groups(shapes, gpu),
-        "transform_bytes": values * element_bytes(precision),
+        "scratch_bytes": values * element_bytes(precision),
     }

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splitfleet.kernels import Operator, UserError, parse_operator
+from splitfleet.kernels import Device, Operator, UserError, parse_operator
+from splitfleet.kernels import lower_many as lower_our_own
 from splitfleet.kernels.litert import PRECISIONS, LitertGpu, lower_many
 from splitfleet.predictors.features import GPU_FEATURES, Vocabulary, gpu_features
 
@@ -200,7 +201,7 @@ def test_winograd_is_three_launches_about_a_batch_of_36_products() -> None:
     assert block(row) == (4, 1, 2)
     assert (row["grid_x"], row["grid_y"], row["grid_z"]) == (49, 36, 8)
     assert row["packed_bytes"] == 36 * 64 * 64 * 2
-    assert row["transform_bytes"] == 36 * 196 * (64 + 64) * 2
+    assert row["scratch_bytes"] == 36 * 196 * (64 + 64) * 2
     # input transform: 196 x 6 x 16 in groups of 8 x 6 x 4; output transform: 196 x 4 x 16 in groups of 32 x 4 x 2
     assert row["transform_work_groups"] == 25 * 4 + 7 * 8
     assert row["padded_flops"] < row["flops"]
@@ -246,6 +247,12 @@ def test_predictors_take_the_table(several: list[Operator], name: str) -> None:
     assert list(features.columns) == list(GPU_FEATURES)
     assert np.isfinite(features.to_numpy()).all()
     assert set(table["family"]) == {"_".join(kernel.split("_")[:-1]) for kernel in table["kernel"]}
+
+
+def test_the_table_has_every_column_of_our_own_plans() -> None:
+    several = [parse_operator(conv(28, 64, 64, kernel=3)), *CHANNEL_WISE, parse_operator("linear:rows=1,in=64,out=64")]
+    own = lower_our_own(several, Device("a GPU", "a vendor", 2, 256, (256, 256, 64), 4, 2**30, True, True))
+    assert set(own.columns) <= set(lower_many(several, LitertGpu.from_name("Mali-G76")).columns)
 
 
 def test_nothing_lowered_is_an_empty_table() -> None:
