@@ -69,7 +69,9 @@ def fit_cost_model(frame: pd.DataFrame, time_us: Floats, terms: Sequence[str], f
     coefficients = {POOLED: _fit(columns, time_us)}
     for code, family in enumerate(families):
         rows = codes == code
-        if np.count_nonzero(rows) >= _SHAPES_PER_TERM * len(terms):
+        # A term that is 0 throughout the family has no coefficient to find.
+        used = np.count_nonzero(columns[rows].any(axis=0))
+        if np.count_nonzero(rows) >= _SHAPES_PER_TERM * used:
             coefficients[family] = _fit(columns[rows], time_us[rows])
     return CostModel(tuple(terms), tuple(families), coefficients)
 

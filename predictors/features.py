@@ -23,13 +23,14 @@ UNKNOWN = -1.0
 """Code of a kernel or family that was not seen in training; LightGBM takes it for a missing value."""
 
 _SHAPE = (
-    "is_conv", "in_height", "in_width", "in_channels", "kernel_h", "kernel_w", "stride", "pad_h", "pad_w",
-    "m", "n", "k", "pointwise", "flops", "input_bytes", "weight_bytes", "output_bytes", "gathered_bytes",
+    "is_conv", "is_depthwise", "is_maxpool", "is_avgpool", "in_height", "in_width", "in_channels", "kernel_h",
+    "kernel_w", "stride", "pad_h", "pad_w", "m", "n", "k", "pointwise", "activation", "flops", "input_bytes",
+    "weight_bytes", "output_bytes", "residual_bytes", "gathered_bytes",
 )  # fmt: skip
 _LAUNCH = (
-    "block_rows", "panel", "gx", "gy", "lx", "ly", "work_groups", "work_group_size", "threads",
+    "block_rows", "panel", "gx", "gy", "gz", "lx", "ly", "lz", "work_groups", "work_group_size", "threads",
     "work_groups_per_unit", "loop", "padded_flops", "packed_bytes", "input_reads_bytes", "weight_reads_bytes",
-    "utilisation",
+    "sharing_items", "launches", "scratch_bytes", "converted_bytes", "utilisation",
 )  # fmt: skip
 _CODES = ("kernel", "family")
 _GPU_DERIVED = ("unit_work", "iterations", "thread_work", "padding", "intensity")
@@ -40,24 +41,32 @@ CATEGORICAL = _CODES
 
 _LINE_CHANNELS = 16  # fp32 values in a 64-byte line
 _ROW_BLOCK = 4  # rows that a CPU matrix product keeps in registers, roughly
-_VARIANT = re.compile(r"(_(?:[a-z]\d+)+)?(_fp16_fp32|_fp16)?(_out32)?(_relu6|_relu|_add_relu|_add)?(_signal)?$")
+_BLOCK = re.compile(r"_(?:[a-z]\d+)+(?=_fp16|$)")
+_ENDING = re.compile(r"(_out32)?(_relu6|_relu|_add_relu|_add)?(_signal)?$")
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The kernels and kernel families seen in training; a categorical feature's code is the index in here."""
+    """The kernel variants and families seen in training; a categorical feature's code is the index in here."""
 
     kernels: tuple[str, ...]
     families: tuple[str, ...]
 
     @classmethod
     def of(cls, kernels: Sequence[str]) -> Vocabulary:
-        return cls(tuple(sorted(set(kernels))), tuple(sorted({family_of(kernel) for kernel in kernels})))
+        variants = {variant_of(kernel) for kernel in kernels}
+        return cls(tuple(sorted(variants)), tuple(sorted({family_of(variant) for variant in variants})))
+
+
+def variant_of(kernel: str) -> str:
+    """The kernel but for its epilogue, the type of its output and its signal, which are columns of their own or cost
+    next to nothing: `matmul_r6p16_fp16_relu_signal` is the variant `matmul_r6p16_fp16`."""
+    return _ENDING.sub("", kernel, count=1)
 
 
 def family_of(kernel: str) -> str:
-    """The kernel without block and epilogue: `matmul_r6p16_fp16_relu_signal` is of the family `matmul_fp16`."""
-    return _VARIANT.sub(r"\2", kernel)
+    """The variant without its block: `matmul_r6p16_fp16_relu_signal` is of the family `matmul_fp16`."""
+    return _BLOCK.sub("", variant_of(kernel))
 
 
 def gpu_features(table: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
@@ -72,7 +81,7 @@ def gpu_features(table: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
     frame["iterations"] = frame["gx"] * frame["gy"] * frame["loop"]
     frame["thread_work"] = block * frame["loop"]
     frame["padding"] = frame["padded_flops"] / frame["flops"]
-    frame["intensity"] = frame["flops"] / (frame["input_bytes"] + frame["weight_bytes"] + frame["output_bytes"])
+    frame["intensity"] = frame["flops"] / _moved_bytes(frame)
     return _with_codes(frame, table["kernel"].to_numpy(), vocabulary)[list(GPU_FEATURES)]
 
 
@@ -83,14 +92,18 @@ def cpu_features(table: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
     m, n, k = frame["m"], frame["n"], frame["k"]
     frame["line_flops"] = 2 * m * k * np.ceil(n / _LINE_CHANNELS) * _LINE_CHANNELS
     frame["row_block_flops"] = 2 * n * k * np.ceil(m / _ROW_BLOCK) * _ROW_BLOCK
-    frame["moved_bytes"] = frame["input_bytes"] + frame["weight_bytes"] + frame["output_bytes"]
+    frame["moved_bytes"] = _moved_bytes(frame)
     frame["intensity"] = frame["flops"] / frame["moved_bytes"]
     return _with_codes(frame, cpu_kernels(table), vocabulary)[list(CPU_FEATURES)]
 
 
 def cpu_kernels(table: pd.DataFrame) -> NDArray[np.object_]:
-    """What the CPU does per row: `product`, or `im2col` before it when the convolution is not pointwise."""
-    return np.where(table["pointwise"].to_numpy() == 1, "product", "im2col").astype(object)
+    """What the CPU does per row: `product`, `im2col` before it when the convolution is not pointwise, or `depthwise`,
+    `maxpool`, `avgpool`."""
+    kernels = np.where(table["pointwise"].to_numpy() == 1, "product", "im2col").astype(object)
+    for kind in ("depthwise", "maxpool", "avgpool"):
+        kernels[table[f"is_{kind}"].to_numpy() == 1] = kind
+    return kernels
 
 
 def plan_table(kernels: Sequence[str], quantities: Sequence[str]) -> pd.DataFrame:
@@ -112,9 +125,13 @@ def _take(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return table[list(names)].astype(np.float64).reset_index(drop=True)
 
 
+def _moved_bytes(frame: pd.DataFrame) -> pd.Series[float]:
+    return frame["input_bytes"] + frame["weight_bytes"] + frame["output_bytes"] + frame["residual_bytes"]
+
+
 def _with_codes(frame: pd.DataFrame, kernels: NDArray[np.object_], vocabulary: Vocabulary) -> pd.DataFrame:
     kernel_codes = {name: float(code) for code, name in enumerate(vocabulary.kernels)}
     family_codes = {name: float(code) for code, name in enumerate(vocabulary.families)}
-    frame["kernel"] = [kernel_codes.get(kernel, UNKNOWN) for kernel in kernels]
+    frame["kernel"] = [kernel_codes.get(variant_of(kernel), UNKNOWN) for kernel in kernels]
     frame["family"] = [family_codes.get(family_of(kernel), UNKNOWN) for kernel in kernels]
     return frame

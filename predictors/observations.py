@@ -27,12 +27,13 @@ LEAST_SHAPES = 10
 
 _GPU_TERMS = (
     "one", "padded_flops", "unit_work", "iterations", "input_reads_bytes", "weight_reads_bytes", "input_bytes",
-    "packed_bytes", "output_bytes", "threads", "work_groups", "thread_work",
+    "packed_bytes", "output_bytes", "residual_bytes", "scratch_bytes", "converted_bytes", "threads", "work_groups",
+    "thread_work", "launches",
 )  # fmt: skip
-_DISPATCH_TERMS = ("one", "threads", "work_groups", "packed_bytes", "output_bytes")
+_DISPATCH_TERMS = ("one", "launches", "threads", "work_groups", "packed_bytes", "output_bytes")
 _CPU_TERMS = (
     "one", "flops", "line_flops", "row_block_flops", "gathered_bytes", "input_bytes", "weight_bytes",
-    "output_bytes", "m", "n",
+    "output_bytes", "residual_bytes", "m", "n",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from splitfleet.kernels.errors import UserError
 
 from .cost_model import CostModel
-from .features import CPU_FEATURES, GPU_FEATURES, Vocabulary, cpu_features, cpu_kernels, gpu_features
+from .features import CPU_FEATURES, GPU_FEATURES, Vocabulary, cpu_features, cpu_kernels, gpu_features, variant_of
 
 SCHEMA_VERSION = 1
 GPU_EXECUTION = "gpu_execution"
@@ -70,7 +70,7 @@ class Predictor:
     def known_kernels(self, table: pd.DataFrame) -> NDArray[np.bool_]:
         """Per row [n], whether training has seen its kernel. An unknown one is predicted from its family."""
         kernels = table["kernel"] if threads_of(self.target) is None else pd.Series(cpu_kernels(table))
-        return kernels.isin(self.vocabulary.kernels).to_numpy(np.bool_)
+        return kernels.map(variant_of).isin(self.vocabulary.kernels).to_numpy(np.bool_)
 
     def raw_score(self, frame: pd.DataFrame) -> Floats:
         """The Booster's raw score [n] of a feature frame: log(time / cost model)."""

@@ -7,10 +7,28 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from splitfleet.kernels import describe_many, lower_many, operator_from_json
+from splitfleet.kernels import (
+    Conv2d,
+    DepthwiseConv2d,
+    Linear,
+    Pool2d,
+    Precision,
+    describe_many,
+    lower_many,
+    operator_from_json,
+)
 from splitfleet.kernels.errors import UserError
 from splitfleet.predictors.cost_model import POOLED, fit_cost_model
-from splitfleet.predictors.features import CPU_FEATURES, GPU_FEATURES, UNKNOWN, Vocabulary, gpu_features
+from splitfleet.predictors.features import (
+    CPU_FEATURES,
+    GPU_FEATURES,
+    UNKNOWN,
+    Vocabulary,
+    cpu_features,
+    family_of,
+    gpu_features,
+    variant_of,
+)
 from splitfleet.predictors.observations import join_costs
 from splitfleet.predictors.predictor import Predictor
 from splitfleet.predictors.train import ClassModels, train_class
@@ -191,3 +209,34 @@ def test_failed_and_validation_traces_are_not_trained_on(trained: ClassModels, t
     extra = [{**rows[1], "job_id": "bad", **failed}, {**rows[1], "job_id": "check", "purpose": "validate"}]
     traces = synthetic.traces(tmp_path, [*rows, *extra])
     assert train_class(traces, synthetic.PROFILE, seed=7).models == trained.models
+
+
+def test_variants_and_families_are_read_off_kernel_names() -> None:
+    names = {
+        "matmul_r6p16_signal": ("matmul_r6p16", "matmul"),
+        "matmul_r6p16_fp16_fp32_out32_add_relu_signal": ("matmul_r6p16_fp16_fp32", "matmul_fp16_fp32"),
+        "conv_direct_r4p8_fp16_relu6": ("conv_direct_r4p8_fp16", "conv_direct_fp16"),
+        "depthwise_r1p4": ("depthwise_r1p4", "depthwise"),
+        "im2col": ("im2col", "im2col"),
+    }
+    assert {name: (variant_of(name), family_of(name)) for name in names} == names
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16_fp32"])
+def test_every_type_of_operator_has_all_features(precision: Precision) -> None:
+    operators = [
+        Linear(8, 16, 32, "add"),
+        Conv2d(9, 9, 8, 16, 3, 3, 1, 1, 1, "relu6"),
+        DepthwiseConv2d(9, 9, 16, 3, 3, 2, 1, 1),
+        Pool2d("avg", 8, 8, 16, 2, 2, 2, 0, 0),
+    ]
+    launches = lower_many(operators, synthetic.DEVICE, precision=precision)
+    gpu = gpu_features(launches, Vocabulary.of(list(launches["kernel"])))
+    cpu = cpu_features(describe_many(operators), Vocabulary.of(["product", "im2col", "depthwise", "avgpool"]))
+    assert gpu.columns.to_list() == list(GPU_FEATURES)
+    assert cpu.columns.to_list() == list(CPU_FEATURES)
+    for frame in (gpu, cpu):
+        assert np.isfinite(frame.to_numpy()).all()
+        assert frame["family"].nunique() == 4
+        assert list(frame["residual_bytes"] > 0) == [True, False, False, False]
+        assert list(frame["activation"]) == [0, 2, 0, 0]
