@@ -2,7 +2,7 @@
 
 from .device import Device
 from .errors import DeviceError, HarnessError, SplitfleetError, UserError
-from .lowering import lower, lower_channels, lower_half, lower_many, lower_sync
+from .lowering import lower, lower_channels, lower_half, lower_many, lower_sync, work_group_candidates
 from .operator_text import operator_from_json, parse_operator
 from .operators import (
     CUT_MULTIPLE,
@@ -20,6 +20,7 @@ from .precision import PRECISIONS, Precision
 from .programs import Program, program_for
 from .reference import pack_weights, reference
 from .tables import describe_channels, describe_many
+from .tuning import Trial, TunedChoice, Tuning
 
 __all__ = [
     "CUT_MULTIPLE",
@@ -39,6 +40,9 @@ __all__ = [
     "Precision",
     "Program",
     "SplitfleetError",
+    "Trial",
+    "TunedChoice",
+    "Tuning",
     "UserError",
     "cuts",
     "describe_channels",
@@ -54,4 +58,5 @@ __all__ = [
     "program_for",
     "reference",
     "slice_output",
+    "work_group_candidates",
 ]

@@ -5,8 +5,8 @@ The decisions are the rules' (`rules`, by vendor and generation) and the kernel 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -24,6 +24,7 @@ from .programs import Variant
 from .rules import Rules, rules_for
 from .rules.base import power_of_two, round_up
 from .tables import Columns, shapes_of_channels, shapes_of_many
+from .tuning import TunedChoice, Tuning, apply_tuning, work_groups_for
 
 PAYLOAD_WORDS = 64
 _WORK_GROUP = 64
@@ -37,19 +38,29 @@ def lower(
     device: Device,
     *,
     precision: Precision = "fp32",
+    tuned: Tuning | None = None,
     row_stride: int | None = None,
     column_offset: int = 0,
 ) -> LaunchPlan:
     """The plan of one operator. `row_stride` and `column_offset` (elements) place the output inside a larger one.
 
+    `tuned` replaces the rules' work-group where it knows a better one.
+
     Raises DeviceError when a buffer would be larger than the device allows, or when it cannot compute with halves.
     """
-    columns = _lower(shapes_of_many([operator]), [operator.epilogue_name], device, precision, shared=False)
+    target = _Target(device, precision, tuned)
     stride = operator.channels if row_stride is None else row_stride
-    return _plan(operator, columns, device, precision, (stride, column_offset), shared=False)
+    return _plan(operator, target, (stride, column_offset), shared=False)
 
 
-def lower_half(operator: Operator, cut: int, device: Device, *, precision: Precision = "fp32") -> LaunchPlan:
+def lower_half(
+    operator: Operator,
+    cut: int,
+    device: Device,
+    *,
+    precision: Precision = "fp32",
+    tuned: Tuning | None = None,
+) -> LaunchPlan:
     """The GPU's part of a split: channels from `cut` on, written into the whole operator's output.
 
     Input, residual and output are shared with the CPU and so are fp32 in every precision: the plan converts.
@@ -57,8 +68,7 @@ def lower_half(operator: Operator, cut: int, device: Device, *, precision: Preci
     if cut % CUT_MULTIPLE:
         raise UserError(f"{operator.label}: cut {cut} is no multiple of {CUT_MULTIPLE}")
     half = slice_output(operator, cut, operator.channels)
-    columns = _lower(shapes_of_many([half]), [half.epilogue_name], device, precision, shared=True)
-    return _plan(half, columns, device, precision, (operator.channels, cut), shared=True)
+    return _plan(half, _Target(device, precision, tuned), (operator.channels, cut), shared=True)
 
 
 def lower_sync(device: Device) -> LaunchPlan:
@@ -73,40 +83,86 @@ def lower_sync(device: Device) -> LaunchPlan:
     return LaunchPlan(kernel, (payload,), launches, signals, {})
 
 
-def lower_many(operators: Sequence[Operator], device: Device, *, precision: Precision = "fp32") -> pd.DataFrame:
+def lower_many(
+    operators: Sequence[Operator],
+    device: Device,
+    *,
+    precision: Precision = "fp32",
+    tuned: Tuning | None = None,
+) -> pd.DataFrame:
     """One row a plan of `lower`: its kernel, block, grid, work-group and the quantities derived from them. Vectorised.
 
     Sizes in bytes are those of the tensors as the GPU stores them.
     """
-    epilogues = [operator.epilogue_name for operator in operators]
-    return pd.DataFrame(_lower(shapes_of_many(operators), epilogues, device, precision, shared=False))
+    return pd.DataFrame(_lower_many(operators, _Target(device, precision, tuned), shared=False))
 
 
 def lower_channels(
-    operator: Operator, channels: NDArray[np.int64], device: Device, *, precision: Precision = "fp32"
+    operator: Operator,
+    channels: NDArray[np.int64],
+    device: Device,
+    *,
+    precision: Precision = "fp32",
+    tuned: Tuning | None = None,
 ) -> pd.DataFrame:
     """As `lower_many`, for the GPU's parts of one operator that have these numbers of output channels.
 
     Fewer channels than the operator has make a half (`lower_half`), all of them the whole operator (`lower`).
     """
     channels = np.asarray(channels, dtype=np.int64)
+    exact = tuned.exact_channels(operator, channels) if tuned else {}
     epilogues = [operator.epilogue_name] * len(channels)
-    shared = channels < operator.channels
-    return pd.DataFrame(_lower(shapes_of_channels(operator, channels), epilogues, device, precision, shared=shared))
+    shapes = shapes_of_channels(operator, channels)
+    target = _Target(device, precision, tuned)
+    return pd.DataFrame(_lower(shapes, epilogues, target, channels < operator.channels, exact))
+
+
+def work_group_candidates(
+    operator: Operator, device: Device, *, precision: Precision = "fp32"
+) -> list[tuple[int, ...]]:
+    """Work-groups of the operator's main launch that are worth timing; the rules' own is the first.
+
+    `lower(operator, device, tuned=Tuning.of_one(operator, kernel, local))` gives the plan with one of them.
+    """
+    columns = _lower_many([operator], _Target(device, precision, None), shared=False)
+    return work_groups_for({name: values[0] for name, values in columns.items()}, device)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What operators are lowered for."""
+
+    device: Device
+    precision: Precision
+    tuned: Tuning | None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UserError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
+        if self.precision == "fp16" and not self.device.has_fp16:
+            raise DeviceError(
+                f"{self.device.name} cannot compute with halves (it lacks cl_khr_fp16); use precision fp16_fp32"
+            )
+
+
+def _lower_many(operators: Sequence[Operator], target: _Target, shared: bool) -> Columns:
+    exact = target.tuned.exact(operators) if target.tuned else {}
+    epilogues = [operator.epilogue_name for operator in operators]
+    return _lower(shapes_of_many(operators), epilogues, target, np.full(len(operators), shared), exact)
 
 
 def _lower(
     shapes: Columns,
     epilogues: Sequence[str],
-    device: Device,
-    precision: Precision,
-    shared: NDArray[np.bool_] | bool,
+    target: _Target,
+    shared: NDArray[np.bool_],
+    exact: Mapping[int, TunedChoice],
 ) -> Columns:
     """The columns of shapes and those of their plans. `shared`: input and output are the CPU's, too."""
-    _check_precision(device, precision)
+    device, precision = target.device, target.precision
     rules = rules_for(device, precision)
     family = rules.family(shapes)
-    mixed = np.broadcast_to(shared, family.shape) & (precision != "fp32")
+    mixed = shared & (precision != "fp32")
     columns: Columns = {"family": family, "kernel": np.empty(len(family), dtype=object)}
     # Any family gives an empty table its columns.
     for name in dict.fromkeys(family) or list(FAMILIES)[:1]:
@@ -119,6 +175,8 @@ def _lower(
         columns["kernel"][at] = [
             named(size, bool(mixed[index]), epilogues[index]) for size, index in zip(sizes, at.tolist(), strict=True)
         ]
+    if target.tuned is not None:
+        apply_tuning(columns, target.tuned, exact, device)
     stored = {key: shapes[key] * storage_bytes(precision) // 4 for key in _TENSOR_BYTES}
     return shapes | stored | columns | _derived(shapes, columns, mixed, rules)
 
@@ -156,15 +214,11 @@ def _derived(shapes: Columns, columns: Columns, mixed: NDArray[np.bool_], rules:
     }
 
 
-def _plan(
-    operator: Operator,
-    columns: Columns,
-    device: Device,
-    precision: Precision,
-    place: tuple[int, int],
-    shared: bool,
-) -> LaunchPlan:
-    row = {name: _plain(value[0]) for name, value in columns.items()}
+def _plan(operator: Operator, target: _Target, place: tuple[int, int], shared: bool) -> LaunchPlan:
+    """`place`: row stride and column offset of the output inside the whole operator's."""
+    device, precision = target.device, target.precision
+    columns = _lower_many([operator], target, shared)
+    row = {name: _plain(values[0]) for name, values in columns.items()}
     mixed = shared and precision != "fp32"
     request = Request(operator, device, precision, row["kernel"], row, *place, mixed)
     family = FAMILIES[row["family"]]
@@ -208,13 +262,6 @@ def _with_signal(launches: Sequence[Launch], device: Device) -> tuple[tuple[Laun
         return (*launches, Launch("raise_signal", ({"signal": True},), (1,), (1,))), 1
     last = launches[-1]
     return tuple(launches), int(np.prod(last.global_size) // np.prod(last.local_size))
-
-
-def _check_precision(device: Device, precision: Precision) -> None:
-    if precision not in PRECISIONS:
-        raise UserError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
-    if precision == "fp16" and not device.has_fp16:
-        raise DeviceError(f"{device.name} cannot compute with halves (it lacks cl_khr_fp16); use precision fp16_fp32")
 
 
 def _check_size(buffer: Buffer, operator: Operator, device: Device) -> None:
