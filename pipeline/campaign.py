@@ -15,13 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.operators import CUT_MULTIPLE, Conv2d, Linear, Operator
+from splitfleet.predictors.checked_joins import REQUIRED_JOINS
+from splitfleet.predictors.split_table import Join
 
 from .conditions import Backend, Conditions
 from .toml_lines import Path as KeyPath
 from .toml_lines import TomlLines
 from .validation import explain
 
-Join = Literal["svm_poll", "event_wait", "finish"]
 Pair = PositiveInt | tuple[PositiveInt, PositiveInt]
 Padding = int | tuple[int, int]
 
@@ -56,7 +57,7 @@ class Measure(_Section):
     samples: Samples = Samples()
     threads: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | Literal["all"] = (1,)
     joins: tuple[Join, ...] = ("svm_poll", "event_wait", "finish")
-    checked_joins: int = Field(default=20_000, ge=0, le=10_000_000)
+    checked_joins: int = Field(default=REQUIRED_JOINS, ge=0, le=10_000_000)
     backend: Backend = "eigen"
     repeat: Repeat = Repeat()
 

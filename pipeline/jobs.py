@@ -17,6 +17,7 @@ from .campaign import Repeat
 from .profile import DeviceProfile
 
 JOB_SCHEMA = 1
+_CHECKED_JOIN_US = 50
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Job:
 
     @property
     def max_time_us(self) -> int:
-        """An upper estimate of the time that the job's repetitions take."""
-        return int(self.body.get("repeat", {}).get("max_time_us", 0)) * len(self.body.get("variants", [None]))
+        """An upper estimate of the time that the job's repetitions and checked joins take."""
+        repetitions = int(self.body.get("repeat", {}).get("max_time_us", 0)) * len(self.body.get("variants", [None]))
+        return repetitions + _CHECKED_JOIN_US * int(self.body.get("checked_joins", 0))
 
     def line(self) -> str:
         return json.dumps({"type": "job", "schema": JOB_SCHEMA, "id": self.id, **self.body}, sort_keys=True)
@@ -72,10 +74,11 @@ class JobFactory:
         cpu_part = {"cut": cut, "join": join, **self._cores(threads)}
         return self._job({**self._gpu_part(operator, plan), "kind": "coexec", **cpu_part}, [plan])
 
-    def sync(self, threads: int, join: str, checked_joins: int) -> Job:
-        """The joining alone: an empty kernel beside an empty CPU half."""
+    def sync(self, threads: int, join: str, checked_joins: int, part: int = 0) -> Job:
+        """The joining alone: an empty kernel beside an empty CPU half. `part` tells apart jobs that are otherwise the
+        same, where many joins are checked in several jobs."""
         plan = lower_sync(self.profile.device)
-        body = {"kind": "sync", "plan": plan.to_json(), "join": join, "checked_joins": checked_joins}
+        body = {"kind": "sync", "plan": plan.to_json(), "join": join, "checked_joins": checked_joins, "part": part}
         return self._job({**body, **self._cores(threads)}, [plan])
 
     def compare(self, variants: dict[str, Job], rounds: int) -> Job:

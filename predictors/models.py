@@ -9,6 +9,7 @@ import numpy as np
 
 from splitfleet.kernels.errors import UserError
 
+from .checked_joins import CheckedJoins
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, Predictor, cpu_target, threads_of
 from .split_table import JOINS, Join
 
@@ -26,12 +27,12 @@ class JoinCosts:
 
     `completion_us[wait]`: after a lone GPU kernel, from its end until the host sees the result, and what the enqueue
     takes before: wall - (end - queued). `join_us[join][threads]`: the same for a joint execution with empty halves.
-    `svm_poll` is in neither unless its payload was checked and never found stale.
+    `svm_poll` is in neither unless `checked` allows it.
     """
 
     completion_us: dict[Join, float]
     join_us: dict[Join, dict[int, float]]
-    svm_poll_allowed: bool
+    checked: CheckedJoins
 
     def gpu_wait(self) -> tuple[Join, float]:
         """The cheapest way to wait for a lone GPU kernel, and what it costs in us.
@@ -49,14 +50,15 @@ class JoinCosts:
         return {
             "completion_us": self.completion_us,
             "join_us": joins,
-            "svm_poll_allowed": self.svm_poll_allowed,
+            "checked_joins": self.checked.joins,
+            "mismatches": self.checked.mismatches,
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> JoinCosts:
         joins = {as_join(j): {int(n): float(us) for n, us in costs.items()} for j, costs in data["join_us"].items()}
         completion = {as_join(wait): float(us) for wait, us in data["completion_us"].items()}
-        return cls(completion, joins, bool(data["svm_poll_allowed"]))
+        return cls(completion, joins, CheckedJoins(int(data["checked_joins"]), int(data["mismatches"])))
 
 
 def as_join(name: str) -> Join:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from splitfleet.kernels import operator_from_json
 from splitfleet.kernels.errors import UserError
 
+from .checked_joins import CheckedJoins
 from .features import Vocabulary, cpu_features, cpu_kernels, gpu_features, plan_table, shape_table
 from .models import JoinCosts, as_join
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, cpu_target, threads_of
@@ -91,11 +92,13 @@ def training_sets(traces: pd.DataFrame, device_class: str) -> dict[str, Training
     return sets
 
 
-def join_costs(traces: pd.DataFrame) -> JoinCosts:
-    """Joining and completion costs from `sync` and `gpu` traces: the median of wall - (end - queued), at least 0."""
+def join_costs(traces: pd.DataFrame, checked: CheckedJoins) -> JoinCosts:
+    """Joining and completion costs from `sync` and `gpu` traces: the median of wall - (end - queued), at least 0.
+
+    `checked` says whether polling may be among them.
+    """
     sync = traces[traces["kind"] == "sync"]
-    polled = sync[sync["join"] == SVM_POLL]
-    allowed = bool(polled["checked_joins"].sum() > 0 and polled["mismatches"].sum() == 0)
+    allowed = checked.allow_polling
     joins: dict[Join, dict[int, float]] = {}
     for join, of_join in sync.groupby("join"):
         if join != SVM_POLL or allowed:
@@ -105,7 +108,7 @@ def join_costs(traces: pd.DataFrame) -> JoinCosts:
     completion = {
         as_join(str(wait)): _completion_us(rows) for wait, rows in gpu.groupby("join") if wait != SVM_POLL or allowed
     }
-    return JoinCosts(completion, joins, allowed)
+    return JoinCosts(completion, joins, checked)
 
 
 def _completion_us(rows: pd.DataFrame) -> float:

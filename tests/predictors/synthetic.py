@@ -102,7 +102,7 @@ def trace_rows(count: int = 60, seed: int = 1, noise: float = 0.02) -> list[dict
     for join, cost_us in JOINS.items():
         for threads in THREADS:
             times = _events(12.0, 2.0, cost_us + threads, noise, draw)
-            checked = {"checked_joins": 1000, "mismatches": 0}
+            checked = {"checked_joins": 500_000, "mismatches": 0}
             rows.append(trace_row("sync", f"sync-{join}-{threads}", join=join, threads=threads, **checked, **times))
     return rows
 
