@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import replace
 from random import Random
+from typing import Any
 
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.operators import CUT_MULTIPLE, Conv2d, Linear, Operator, slice_output
@@ -128,13 +129,12 @@ def _neighbour(layer: Operator, random: Random) -> Operator | None:
     if isinstance(layer, Linear):
         rows = max(1, round(layer.rows * spatial)) if layer.rows > 1 else 1
         inputs, outputs = _scaled(layer.in_features, random), _scaled(layer.out_features, random)
-        return Linear(rows, inputs, outputs, layer.epilogue)
-    if not isinstance(layer, Conv2d):
-        return None
-    sizes = {name: max(1, round(getattr(layer, name) * spatial)) for name in ("height", "width")}
-    channels = {name: _scaled(getattr(layer, name), random) for name in ("in_channels", "out_channels")}
+        return replace(layer, rows=rows, in_features=inputs, out_features=outputs)
+    names = ("in_channels", "out_channels") if isinstance(layer, Conv2d) else ("channels",)
+    sizes: dict[str, Any] = {name: max(1, round(getattr(layer, name) * spatial)) for name in ("height", "width")}
+    sizes |= {name: _scaled(getattr(layer, name), random) for name in names}
     fits = sizes["height"] + 2 * layer.pad_h >= layer.kernel_h and sizes["width"] + 2 * layer.pad_w >= layer.kernel_w
-    return Conv2d(**{**asdict(layer), **sizes, **channels}) if fits else None
+    return replace(layer, **sizes) if fits else None
 
 
 def _factor(random: Random) -> float:

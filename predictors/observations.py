@@ -70,7 +70,7 @@ def training_sets(traces: pd.DataFrame, device_class: str) -> dict[str, Training
 
     Raises UserError when GPU or CPU traces are missing or of too few shapes.
     """
-    gpu = traces[traces["kind"] == "gpu"]
+    gpu = _single(traces)
     cpu = traces[traces["kind"] == "cpu"]
     sets = {}
     if len(gpu):
@@ -104,11 +104,16 @@ def join_costs(traces: pd.DataFrame, checked: CheckedJoins) -> JoinCosts:
         if join != SVM_POLL or allowed:
             threads = sorted(of_join["threads"].unique())
             joins[as_join(str(join))] = {int(n): _completion_us(of_join[of_join["threads"] == n]) for n in threads}
-    gpu = traces[traces["kind"] == "gpu"]
+    gpu = _single(traces)
     completion = {
         as_join(str(wait)): _completion_us(rows) for wait, rows in gpu.groupby("join") if wait != SVM_POLL or allowed
     }
     return JoinCosts(completion, joins, checked)
+
+
+def _single(traces: pd.DataFrame) -> pd.DataFrame:
+    """The GPU jobs in which each execution was waited for; a chain's events tell of no single one."""
+    return traces[(traces["kind"] == "gpu") & (traces["mode"] == "single")]
 
 
 def _completion_us(rows: pd.DataFrame) -> float:

@@ -22,6 +22,7 @@ from .metrics import error_metrics
 from .models import GPU, QUANTILE_LEVELS, DeviceModels
 from .observations import TrainingSet, join_costs, training_sets
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, threads_of
+from .split_table import as_precision
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def train_class(
         {target: fit_predictor(data, np.arange(len(data.time_us)), seed) for target, data in training.items()},
         join_costs(used, checked),
         _error_ratios(held_out),
+        as_precision(_only(used, "precision")),
     )
     campaigns = tuple(sorted(used["campaign"].unique()))
     return ClassModels(models, _metrics(held_out), held_out, training, profile, operating_point, campaigns, seed)

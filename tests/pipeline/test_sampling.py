@@ -35,6 +35,24 @@ def test_the_sample_has_the_layers_slices_and_neighbours(campaign: Campaign) -> 
     assert all(op.channels % CUT_MULTIPLE == 0 for op in operators)
 
 
+def test_depthwise_layers_and_pools_have_slices_and_neighbours(tmp_path: Path) -> None:
+    path = write_campaign(tmp_path, samples=0)
+    text = path.read_text().replace("conv2d = 2", "conv2d = 0, depthwise_conv2d = 20, pool2d = 12")
+    window = "height = 14\nwidth = 14\nchannels = 96\nkernel = 3\nstride = 2\npadding = 1\n"
+    text += f'[[layers]]\nname = "d"\ntype = "depthwise_conv2d"\nepilogue = "relu6"\n{window}'
+    text += f'[[layers]]\nname = "p"\ntype = "pool2d"\nmode = "max"\n{window}'
+    path.write_text(text)
+    campaign = load_campaign(path)
+    operators = sample_operators(campaign)
+    for layer, count in ((campaign.layers[-2].operator, 20), (campaign.layers[-1].operator, 12)):
+        of_type = [operator for operator in operators if operator.type == layer.type]
+        assert len(of_type) == count
+        assert layer in of_type
+        assert all(operator.epilogue_name == layer.epilogue_name for operator in of_type)
+        slices = [operator for operator in of_type if operator.with_channels(96) == layer]
+        assert 2 < len(slices) < count
+
+
 def test_an_explicit_cut_adds_both_halves(tmp_path: Path) -> None:
     path = write_campaign(tmp_path, samples=0)
     path.write_text(path.read_text().replace("conv2d = 2", "conv2d = 0").replace("out = 96", "out = 96\ncut = [20]"))

@@ -126,6 +126,7 @@ def trace_row(kind: str, job_id: str, **values: Any) -> dict[str, Any]:
         "isa": "avx2",
         "operating_point": json.dumps(OPERATING_POINT, sort_keys=True),
         "precision": "fp32",
+        "mode": "single" if kind == "gpu" else None,
     }
     return {**fixed, "kind": kind, "job_id": job_id, "max_relative_error": 1e-7, **values}
 
