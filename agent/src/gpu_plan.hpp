@@ -41,6 +41,9 @@ class GpuPlan {
 
   // Executes the plan's setup launches, which are never timed: call once the weights are filled.
   void set_up();
+  // Executes once and waits for the device: some drivers compile at the first launch, for seconds, which is
+  // neither to be timed nor to be taken for a signal that stays out.
+  void prime();
   // Enqueues one execution and flushes the queue.
   void enqueue();
   // Returns when the execution's results are visible to the host. Throws JobError(timeout) when a polled
