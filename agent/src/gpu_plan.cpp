@@ -1,6 +1,8 @@
 #include "gpu_plan.hpp"
 
+#include <chrono>
 #include <new>
+#include <thread>
 
 #include "clock.hpp"
 #include "pause.hpp"
@@ -11,6 +13,8 @@ namespace {
 
 constexpr std::size_t kSignalBytes = 64;
 constexpr std::int64_t kPollDeadlineNs = 5'000'000'000;
+constexpr std::int64_t kStartDeadlineNs = 60'000'000'000;
+constexpr std::chrono::milliseconds kStartPause{1};
 constexpr int kLooksPerClockRead = 1024;
 
 bool needs_host_access(BufferRole role) {
@@ -126,9 +130,20 @@ void GpuPlan::set_up() {
 
 void GpuPlan::prime() {
   enqueue();
-  ClDevice::check(api_.clFinish(device_.queue()), "clFinish after the first execution");
+  if (join_ == Join::svm_poll) wait_until_running();
   join();
   take_times();
+}
+
+void GpuPlan::wait_until_running() const {
+  const std::int64_t deadline_ns = now_ns() + kStartDeadlineNs;
+  for (cl_int state = CL_QUEUED; state > CL_RUNNING;) {
+    ClDevice::check(
+        api_.clGetEventInfo(last_, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof(state), &state, nullptr),
+        "clGetEventInfo");
+    if (now_ns() > deadline_ns) throw JobError(Status::timeout, "the last launch did not start within 60 s");
+    std::this_thread::sleep_for(kStartPause);
+  }
 }
 
 void GpuPlan::enqueue() {

@@ -24,6 +24,9 @@ Workload::Workload(Machine& machine, const Work& work, const ProgramSource* sour
   if (work.op && work.cut > 0) prepare_cpu(machine, budget);
   if (work.op) fill_operands();
   if (!work.op) cpu_ = machine.backend(work.backend).prepare_empty(pool_);
+}
+
+void Workload::prime() {
   if (gpu_) gpu_->prime();
 }
 
