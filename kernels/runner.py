@@ -72,7 +72,7 @@ class Runner:
         cl = self._cl
         kind = {"f32": cl.channel_type.FLOAT, "f16": cl.channel_type.HALF_FLOAT}[buffer.type]
         texel = cl.ImageFormat(cl.channel_order.RGBA, kind)
-        return cl.Image(self._context, cl.mem_flags.READ_WRITE, texel, shape=buffer.image)
+        return cl.create_image(self._context, cl.mem_flags.READ_WRITE, texel, shape=buffer.image)
 
     def _launch(self, plan: LaunchPlan, launches: Sequence[Launch], memory: dict[str, Any]) -> list[Any]:
         program = self._programs.get(plan.program.id)

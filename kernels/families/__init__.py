@@ -16,9 +16,14 @@ are explained in `programs._BLOCK_MACROS`. `kernels.check` then checks it in eve
 
 from .base import Assembly, Choice, Family, Request, arguments
 from .channel_wise import AVGPOOL, DEPTHWISE, MAXPOOL
+from .conv_constant import CONV_CONSTANT
 from .conv_direct import CONV_DIRECT
+from .conv_image import CONV_IMAGE
 from .matmul import MATMUL
+from .matvec import MATVEC
+from .winograd import WINOGRAD
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (MATMUL, CONV_DIRECT, DEPTHWISE, MAXPOOL, AVGPOOL)}
+_ALL = (MATMUL, MATVEC, CONV_DIRECT, CONV_CONSTANT, CONV_IMAGE, WINOGRAD, DEPTHWISE, MAXPOOL, AVGPOOL)
+FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
 __all__ = ["FAMILIES", "Assembly", "Choice", "Family", "Request", "arguments"]

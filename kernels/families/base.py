@@ -13,7 +13,8 @@ from ..device import Device
 from ..operators import DepthwiseConv2d, Operator, Pool2d
 from ..plan import Buffer, Launch
 from ..precision import Precision, storage_bytes, storage_type, tolerance
-from ..rules.base import Ints, Rules, round_up
+from ..rules import Rules, rules_for
+from ..rules.base import Ints, round_up
 from ..tables import Columns
 
 FAMILY_QUANTITIES = (
@@ -113,6 +114,12 @@ class Request:
         local = tuple(int(self.row[f"l{axis}"]) for axis in axes)
         grid = (int(self.row[f"g{axis}"]) for axis in axes)
         return Launch(kernel, tuple(args), tuple(map(round_up, grid, local)), local)
+
+    def side_launch(self, kernel: str, args: list[dict[str, Any]], gx: int, gy: int) -> Launch:
+        """A launch over gx x gy work-items beside the main one, in work-groups by the rules."""
+        lx, ly = rules_for(self.device, self.precision).work_group(np.array([gx]), np.array([gy]))
+        local = (int(lx[0]), int(ly[0]))
+        return Launch(kernel, tuple(args), (round_up(gx, local[0]), round_up(gy, local[1])), local)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,16 @@
 """Rules by vendor and generation: which family, block and work-group an operator gets on a GPU."""
 
-from .base import Rules, rules_for
+from ..device import Device
+from ..precision import Precision
+from .base import Rules
+from .pocl import PoclRules
+
+_BY_VENDOR: dict[str, type[Rules]] = {"pocl": PoclRules}
+
+
+def rules_for(device: Device, precision: Precision) -> Rules:
+    """The rules of the device's vendor."""
+    return _BY_VENDOR.get(device.vendor_family, Rules)(device, precision)
+
 
 __all__ = ["Rules", "rules_for"]

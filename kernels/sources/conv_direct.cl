@@ -1,10 +1,16 @@
 // Direct convolution: one work-item computes BLOCK_ROWS consecutive output pixels x BLOCK_PANEL output
-// channels. A tap that lies in the padding reads from a buffer of zeros, so the inner loop has no branch.
-#define LOAD_PIXEL(i)                                         \
-  VEC sum##i = (VEC)(0.0f);                                   \
-  const int pixel##i = min(pixel + i, pixels - 1);            \
-  const int top##i = (pixel##i / out_width) * stride - pad_h; \
-  const int left##i = (pixel##i % out_width) * stride - pad_w;
+// channels. Where all their taps of one line of the kernel lie inside the image, these are one run of memory
+// and one loop; else a tap that lies in the padding reads from a buffer of zeros, so the innermost loop never
+// has a branch.
+#define LOAD_PIXEL(i)                                          \
+  VEC sum##i = (VEC)(0.0f);                                    \
+  const int pixel##i = min(pixel + i, pixels - 1);             \
+  const int top##i = (pixel##i / out_width) * stride - pad_h;  \
+  const int left##i = (pixel##i % out_width) * stride - pad_w; \
+  within_width = within_width && left##i >= 0 && left##i + kernel_w <= width;
+#define CHECK_LINE(i) within = within && top##i + ky >= 0 && top##i + ky < height;
+#define LOAD_LINE(i) \
+  __global const STORED* in##i = input + ((size_t)(top##i + ky) * width + left##i) * in_channels;
 #define LOAD_TAP(i)                                                                        \
   const int y##i = top##i + ky;                                                            \
   const int x##i = left##i + kx;                                                           \
@@ -23,18 +29,29 @@ __kernel void KERNEL(__global const STORED* restrict input, __global const STORE
   const int panel = get_global_id(0);
   const int pixel = get_global_id(1) * BLOCK_ROWS;
   if (panel * BLOCK_PANEL < columns && pixel < pixels) {
+    bool within_width = true;
     FOR_ROWS(LOAD_PIXEL)
-    __global const STORED* tap_weights =
-        weights + (size_t)panel * kernel_h * kernel_w * in_channels * BLOCK_PANEL;
+    const int line = kernel_w * in_channels;
+    __global const STORED* line_weights = weights + (size_t)panel * kernel_h * line * BLOCK_PANEL;
     for (int ky = 0; ky < kernel_h; ++ky) {
-      for (int kx = 0; kx < kernel_w; ++kx) {
-        FOR_ROWS(LOAD_TAP)
-        for (int c = 0; c < in_channels; ++c) {
-          const VEC w = LOAD_VEC(tap_weights, c);
+      bool within = within_width;
+      FOR_ROWS(CHECK_LINE)
+      if (within) {
+        FOR_ROWS(LOAD_LINE)
+        for (int c = 0; c < line; ++c) {
+          const VEC w = LOAD_VEC(line_weights, c);
           FOR_ROWS(ACCUMULATE)
         }
-        tap_weights += (size_t)in_channels * BLOCK_PANEL;
+      } else {
+        for (int kx = 0; kx < kernel_w; ++kx) {
+          FOR_ROWS(LOAD_TAP)
+          for (int c = 0; c < in_channels; ++c) {
+            const VEC w = LOAD_VEC(line_weights, kx * in_channels + c);
+            FOR_ROWS(ACCUMULATE)
+          }
+        }
       }
+      line_weights += (size_t)line * BLOCK_PANEL;
     }
     const size_t out = (size_t)pixel * row_stride + column_offset + panel * BLOCK_PANEL;
     FOR_ROWS(STORE_PIXEL)

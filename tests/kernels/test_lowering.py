@@ -37,15 +37,16 @@ def test_plan_round_trips_through_json(operator: Operator, device: Device) -> No
 @given(operators(), devices())
 def test_launches_keep_the_devices_limits_and_cover_the_output(operator: Operator, device: Device) -> None:
     plan = lower(operator, device)
-    launch, q = plan.launches[0], plan.quantities
-    assert np.prod(launch.local_size) <= device.max_work_group_size
-    for size, local, limit in zip(launch.global_size, launch.local_size, device.max_work_item_sizes, strict=False):
-        assert size % local == 0
-        assert local <= limit
+    q = plan.quantities
+    for launch in (*plan.setup, *plan.launches):
+        assert np.prod(launch.local_size) <= device.max_work_group_size
+        for size, local, limit in zip(launch.global_size, launch.local_size, device.max_work_item_sizes, strict=False):
+            assert size % local == 0
+            assert local <= limit
     m, n, _ = operator.matmul
-    assert launch.global_size[0] * q["panel"] >= n
-    assert launch.global_size[1] * q["block_rows"] >= m
-    work_groups = np.prod(launch.global_size) // np.prod(launch.local_size)
+    assert q["threads"] * q["block_rows"] * q["panel"] >= m * n * q["sharing_items"]
+    last = plan.launches[-1]
+    work_groups = np.prod(last.global_size) // np.prod(last.local_size)
     assert plan.signals == (work_groups if device.in_kernel_signal else 1)
     assert 0 < q["utilisation"] <= 1
 
