@@ -28,10 +28,12 @@ from splitfleet.kernels.errors import HarnessError, UserError
 
 from .adb_link import splitfleet_home
 from .agent_targets import TARGETS, Target, Toolchain, choose_toolchain, host_target
+from .xnnpack import xnnpack_identity
 
 _INSTALL = "install the fleet extra: pip install 'splitfleet[fleet]'"
 _PROGRAM = "splitfleet-agent"
 _FACTS = "build.json"
+_CMAKE_FILES = ("CMakeLists.txt", "CMakePresets.json", "cmake/xnnpack.cmake")
 _HEADER_WHEELS = {
     "nlohmann-json": ("SPLITFLEET_JSON_INCLUDE", "nlohmann_json/include"),
     "cmeel-eigen": ("SPLITFLEET_EIGEN_INCLUDE", "cmeel.prefix/include/eigen3"),
@@ -86,14 +88,15 @@ def build_agent(
         known = ", ".join(toolchain.isa_flags)
         raise UserError(f"no agent for {target.abi} can be built for the instruction set {isa!r}: choose {known}")
     version = _run(toolchain.version, toolchain.environment, "the C++ compiler")
-    build_id = _build_id(target, isa, toolchain, version)
+    xnnpack = xnnpack_identity() if target.is_host else None
+    build_id = _build_id(target, isa, toolchain, [version, xnnpack or "no XNNPACK"])
     agent = build_root / build_id / _PROGRAM
     if agent.exists():
         return agent
     with FileLock(build_root / f"{build_id}.lock"):
         if not agent.exists():
             facts = {"abi": target.abi, "isa": isa, "compiler": version.splitlines()[0], "sources": sources_digest()}
-            _build(agent, build_id, toolchain, toolchain.isa_flags[isa], facts)
+            _build(agent, build_id, toolchain, toolchain.isa_flags[isa], facts, with_xnnpack=xnnpack is not None)
     return agent
 
 
@@ -137,7 +140,9 @@ def sources_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(agent: Path, build_id: str, toolchain: Toolchain, isa_flags: str, facts: Mapping[str, str]) -> None:
+def _build(
+    agent: Path, build_id: str, toolchain: Toolchain, isa_flags: str, facts: Mapping[str, str], *, with_xnnpack: bool
+) -> None:
     with tempfile.TemporaryDirectory(dir=agent.parent.parent, prefix="building-") as folder:
         source, binary, finished = (Path(folder, name) for name in ("source", "build", "finished"))
         for name, content in _sources():
@@ -150,6 +155,7 @@ def _build(agent: Path, build_id: str, toolchain: Toolchain, isa_flags: str, fac
             "CMAKE_MAKE_PROGRAM": str(_tool("ninja")),
             "SPLITFLEET_ISA_FLAGS": isa_flags,
             "SPLITFLEET_BUILD_ID": build_id,
+            "SPLITFLEET_XNNPACK": "AUTO" if with_xnnpack else "OFF",
             # A compiler that we do not know may warn of what is right.
             "SPLITFLEET_WARNINGS_AS_ERRORS": "OFF",
         }
@@ -165,10 +171,10 @@ def _build(agent: Path, build_id: str, toolchain: Toolchain, isa_flags: str, fac
         finished.replace(agent.parent)
 
 
-def _build_id(target: Target, isa: str, toolchain: Toolchain, version: str) -> str:
+def _build_id(target: Target, isa: str, toolchain: Toolchain, versions: Sequence[str]) -> str:
     """Identity of everything that decides what the agent computes and how fast."""
     digest = sha256()
-    facts = [target.abi, isa, toolchain.isa_flags[isa], version, sources_digest()]
+    facts = [target.abi, isa, toolchain.isa_flags[isa], *versions, sources_digest()]
     if isa == "native":
         facts.append(_processor())
     facts += [distribution(name).version for name in _HEADER_WHEELS]
@@ -189,7 +195,7 @@ def _processor() -> str:
 def _sources() -> Iterator[tuple[str, bytes]]:
     """The agent's CMake and C++ files, by path."""
     root = importlib.resources.files("splitfleet.agent")
-    entries: list[tuple[str, Traversable]] = [(name, root / name) for name in ("CMakeLists.txt", "CMakePresets.json")]
+    entries: list[tuple[str, Traversable]] = [(name, root / name) for name in _CMAKE_FILES]
     entries += [(f"src/{entry.name}", entry) for entry in (root / "src").iterdir()]
     for name, entry in entries:
         if not name.startswith("src/") or name.endswith((".cpp", ".hpp")):

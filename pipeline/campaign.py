@@ -11,28 +11,25 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator
 
+from splitfleet.kernels import Precision
 from splitfleet.kernels.errors import UserError
-from splitfleet.kernels.operators import CUT_MULTIPLE, Conv2d, Linear, Operator
+from splitfleet.kernels.operators import CUT_MULTIPLE, Operator
+from splitfleet.predictors.checked_joins import REQUIRED_JOINS
+from splitfleet.predictors.split_table import Join
 
 from .conditions import Backend, Conditions
+from .layers import LAYER_TYPES, Layer
+from .section import Section
 from .toml_lines import Path as KeyPath
 from .toml_lines import TomlLines
 from .validation import explain
 
-Join = Literal["svm_poll", "event_wait", "finish"]
-Pair = PositiveInt | tuple[PositiveInt, PositiveInt]
-Padding = int | tuple[int, int]
-
 _MAX_FILE_BYTES = 4_000_000
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=True)
-
-
-class Repeat(_Section):
+class Repeat(Section):
     """How often a job repeats (docs/formats.md, `repeat`)."""
 
     warmup: int = Field(default=3, ge=0, le=1000)
@@ -43,27 +40,33 @@ class Repeat(_Section):
     ci: float = Field(default=0.03, gt=0, lt=1)
 
 
-class Samples(_Section):
-    """How many operators of each type are measured, the layers themselves among them."""
-
-    linear: int = Field(default=100, ge=0, le=100_000)
-    conv2d: int = Field(default=100, ge=0, le=100_000)
+_Count = Annotated[int, Field(ge=0, le=100_000)]
 
 
-class Measure(_Section):
+class Samples(Section):
+    """How many operators of each type are measured, the layers themselves among them; none of a type without layers."""
+
+    linear: _Count = 100
+    conv2d: _Count = 100
+    depthwise_conv2d: _Count = 100
+    pool2d: _Count = 100
+
+
+class Measure(Section):
     """What is measured of each operator, and how."""
 
     samples: Samples = Samples()
     threads: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | Literal["all"] = (1,)
     joins: tuple[Join, ...] = ("svm_poll", "event_wait", "finish")
-    checked_joins: int = Field(default=20_000, ge=0, le=10_000_000)
+    checked_joins: int = Field(default=REQUIRED_JOINS, ge=0, le=10_000_000)
     backend: Backend = "eigen"
+    precision: Precision = "fp32"
     repeat: Repeat = Repeat()
 
     @property
     def conditions(self) -> Conditions:
         """What is asked of every phone."""
-        return Conditions(self.backend)
+        return Conditions(self.backend, self.precision)
 
     @field_validator("threads", "joins", mode="before")
     @classmethod
@@ -78,7 +81,7 @@ class Measure(_Section):
         return value
 
 
-class Publish(_Section):
+class Publish(Section):
     """How much of a split table is proved on the phone. It may change between two runs of a campaign.
 
     `validate_layers`: so many layers are measured again as planned, all-CPU and all-GPU, interleaved.
@@ -93,7 +96,7 @@ class Publish(_Section):
     rounds: int = Field(default=31, ge=31, le=1000)
 
 
-class Phones(_Section):
+class Phones(Section):
     """Where the phones are. They may change between two runs of a campaign; everything else may not."""
 
     tcp: tuple[str, ...] = ()
@@ -123,61 +126,7 @@ def phones_at(addresses: Sequence[str]) -> Phones:
         raise UserError("; ".join(item["msg"].removeprefix("Value error, ") for item in error.errors())) from None
 
 
-class _Layer(_Section):
-    name: str = Field(min_length=1)
-    network: str | None = None
-    count: PositiveInt = 1
-    cut: tuple[int, ...] = ()
-
-    @field_validator("cut", mode="before")
-    @classmethod
-    def _list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-
-class LinearLayer(_Layer):
-    """A linear layer of the input: output[rows, out] = input[rows, in] x weights."""
-
-    type: Literal["linear"]
-    rows: PositiveInt
-    in_features: PositiveInt = Field(alias="in")
-    out_features: PositiveInt = Field(alias="out")
-
-    @property
-    def operator(self) -> Operator:
-        return Linear(self.rows, self.in_features, self.out_features)
-
-
-class ConvLayer(_Layer):
-    """A convolution of the input; `kernel` and `padding` are a number or [height, width]."""
-
-    type: Literal["conv2d"]
-    height: PositiveInt
-    width: PositiveInt
-    in_channels: PositiveInt = Field(alias="in")
-    out_channels: PositiveInt = Field(alias="out")
-    kernel: Pair
-    stride: PositiveInt = 1
-    padding: Padding = 0
-
-    @field_validator("kernel", "padding", mode="before")
-    @classmethod
-    def _pair(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-    @property
-    def operator(self) -> Operator:
-        kernel_h, kernel_w = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
-        pad_h, pad_w = (self.padding, self.padding) if isinstance(self.padding, int) else self.padding
-        sizes = (self.height, self.width, self.in_channels, self.out_channels)
-        return Conv2d(*sizes, kernel_h, kernel_w, self.stride, pad_h, pad_w)
-
-
-Layer = LinearLayer | ConvLayer
-_LAYER_TYPES: dict[str, type[LinearLayer] | type[ConvLayer]] = {"linear": LinearLayer, "conv2d": ConvLayer}
-
-
-class _Head(_Section):
+class _Head(Section):
     name: str
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     phones: Phones = Phones()
@@ -252,10 +201,10 @@ def _read_layers(
 
 def _layer(path: Path, item: dict[str, Any], lines: TomlLines, where: KeyPath) -> Layer:
     kind = item.get("type")
-    if not isinstance(kind, str) or kind not in _LAYER_TYPES:
-        known = " or ".join(f'"{name}"' for name in _LAYER_TYPES)
+    if not isinstance(kind, str) or kind not in LAYER_TYPES:
+        known = " or ".join(f'"{name}"' for name in LAYER_TYPES)
         raise UserError(f"{path}:{lines.line_of((*where, 'type'))}: a layer needs type = {known}, not {kind!r}")
-    cls = _LAYER_TYPES[kind]
+    cls = LAYER_TYPES[kind]
     try:
         layer = cls.model_validate(item)
         operator = layer.operator

@@ -8,9 +8,13 @@ from pathlib import Path
 from rich.console import Console
 
 from splitfleet.kernels.errors import UserError
+from splitfleet.predictors.checked_joins import CheckedJoins, checked_joins
+from splitfleet.predictors.traces import read_traces
 
 from .campaign import Campaign, Phones, load_campaign
 from .fleet import Fleet, FleetSettings
+from .jobs import Job
+from .join_record import note_joins_before, remember
 from .ledger import Ledger
 from .profile import DeviceProfile
 from .progress import Progress, progress_on
@@ -71,8 +75,15 @@ def run_campaign(
         _copy_sources(campaign, folder)
         present = fleet.profiles()
         profiles = {**_unfinished(fleet), **present}
-        jobs = {name: plan_jobs(campaign, profile) for name, profile in profiles.items()}
-        run = fleet.run(jobs, "measure", plan=lambda profile: plan_jobs(campaign, profile))
+
+        def plan(profile: DeviceProfile) -> list[Job]:
+            return plan_jobs(campaign, profile, note_joins_before(fleet.ledger, profile.device_class))
+
+        jobs = {name: plan(profile) for name, profile in profiles.items()}
+        try:
+            run = fleet.run(jobs, "measure", plan=plan)
+        finally:
+            _remember_joins(fleet.ledger, campaign.name, folder)
         counts = _counts(fleet.ledger)
     if run.was_interrupted:
         progress.note(f"stopped; what was measured is kept. To go on: splitfleet campaign run {file} --out {folder}")
@@ -92,6 +103,18 @@ def campaign_of(folder: Path) -> Campaign:
 
 def _counts(ledger: Ledger) -> tuple[ClassCounts, ...]:
     return tuple(ClassCounts(**row) for row in ledger.counts())
+
+
+def _remember_joins(ledger: Ledger, campaign: str, folder: Path) -> None:
+    """Notes for later campaigns how many joins by polling were checked here."""
+    if not (folder / "traces").is_dir():
+        return  # nothing was measured
+    traces = read_traces(folder)
+    measured = traces[traces["purpose"] == "measure"]
+    for device_class, of_class in measured.groupby("device_class"):
+        checked = checked_joins(of_class)
+        if checked != CheckedJoins():
+            remember(str(device_class), ledger.owner, campaign, checked)
 
 
 def _unfinished(fleet: Fleet) -> dict[str, DeviceProfile]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from splitfleet.kernels import Precision
 from splitfleet.kernels.errors import DeviceError
 
 Backend = Literal["eigen", "xnnpack"]
-Precision = Literal["fp32", "fp16", "fp16_fp32"]
 _HALF_ARITHMETIC = "cl_khr_fp16"
 
 

@@ -16,7 +16,8 @@ from splitfleet.kernels.programs import Program
 from .campaign import Repeat
 from .profile import DeviceProfile
 
-JOB_SCHEMA = 1
+JOB_SCHEMA = 2
+_CHECKED_JOIN_US = 50
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Job:
 
     @property
     def max_time_us(self) -> int:
-        """An upper estimate of the time that the job's repetitions take."""
-        return int(self.body.get("repeat", {}).get("max_time_us", 0)) * len(self.body.get("variants", [None]))
+        """An upper estimate of the time that the job's repetitions and checked joins take."""
+        repetitions = int(self.body.get("repeat", {}).get("max_time_us", 0)) * len(self.body.get("variants", [None]))
+        return repetitions + _CHECKED_JOIN_US * int(self.body.get("checked_joins", 0))
 
     def line(self) -> str:
         return json.dumps({"type": "job", "schema": JOB_SCHEMA, "id": self.id, **self.body}, sort_keys=True)
@@ -60,23 +62,24 @@ class JobFactory:
     repeat: Repeat
 
     def gpu(self, operator: Operator, wait: str = "event_wait") -> Job:
-        plan = lower(operator, self.profile.device)
+        plan = lower(operator, self.profile.device, precision=self.profile.conditions.precision)
         return self._job({**self._gpu_part(operator, plan), "wait": wait}, [plan])
 
     def cpu(self, operator: Operator, threads: int) -> Job:
-        return self._job({"kind": "cpu", "operator": operator.to_json(), "verify": True, **self._cores(threads)}, [])
+        return self._job({"kind": "cpu", "operator": operator.to_json(), "verify": True, **self._cpu_part(threads)}, [])
 
     def coexec(self, operator: Operator, cut: int, threads: int, join: str) -> Job:
         """The CPU computes channels [0, cut), the GPU the rest."""
-        plan = lower_half(operator, cut, self.profile.device)
-        cpu_part = {"cut": cut, "join": join, **self._cores(threads)}
+        plan = lower_half(operator, cut, self.profile.device, precision=self.profile.conditions.precision)
+        cpu_part = {"cut": cut, "join": join, **self._cpu_part(threads)}
         return self._job({**self._gpu_part(operator, plan), "kind": "coexec", **cpu_part}, [plan])
 
-    def sync(self, threads: int, join: str, checked_joins: int) -> Job:
-        """The joining alone: an empty kernel beside an empty CPU half."""
+    def sync(self, threads: int, join: str, checked_joins: int, part: int = 0) -> Job:
+        """The joining alone: an empty kernel beside an empty CPU half. `part` tells apart jobs that are otherwise the
+        same, where many joins are checked in several jobs."""
         plan = lower_sync(self.profile.device)
-        body = {"kind": "sync", "plan": plan.to_json(), "join": join, "checked_joins": checked_joins}
-        return self._job({**body, **self._cores(threads)}, [plan])
+        body = {"kind": "sync", "plan": plan.to_json(), "join": join, "checked_joins": checked_joins, "part": part}
+        return self._job({**body, **self._cpu_part(threads)}, [plan])
 
     def compare(self, variants: dict[str, Job], rounds: int) -> Job:
         """Executes the variants' jobs interleaved, each once a round."""
@@ -92,8 +95,9 @@ class JobFactory:
     def _gpu_part(self, operator: Operator, plan: LaunchPlan) -> dict[str, Any]:
         return {"kind": "gpu", "operator": operator.to_json(), "plan": plan.to_json(), "verify": True}
 
-    def _cores(self, threads: int) -> dict[str, Any]:
-        return {"threads": threads, "core_mask": self.profile.core_mask}
+    def _cpu_part(self, threads: int) -> dict[str, Any]:
+        backend = self.profile.conditions.backend
+        return {"threads": threads, "core_mask": self.profile.core_mask, "backend": backend}
 
     def _job(self, body: dict[str, Any], plans: Sequence[LaunchPlan]) -> Job:
         return self._finish({**body, "repeat": self._repeat}, tuple(plan.program for plan in plans))

@@ -2,24 +2,27 @@
 
 Two rounds. First, for a few layers, every cut is measured (the search). A search's winner is flattered by having been
 picked, so it counts no further: in the second round the plan, the winner, all-CPU and all-GPU are measured again,
-interleaved, and only these times are reported.
+interleaved, and only these times are reported. With them run the two halves of the split, each alone: how much longer
+they take together is what CPU and GPU, which share their memory, cost each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
 import numpy as np
 
-from splitfleet.kernels import CUT_MULTIPLE, Operator, cuts
+from splitfleet.kernels import CUT_MULTIPLE, Operator, cuts, slice_output
 from splitfleet.predictors.split_table import Join, Measured, SplitDecision
 
 from .campaign import Publish, Repeat
 from .jobs import Job, JobFactory
 from .profile import DeviceProfile
+
+_CPU_HALF, _GPU_HALF = "cpu_half", "gpu_half"
 
 Traces = Mapping[str, Mapping[Hashable, Any]]
 """Accepted traces by job id, a row of the trace table each."""
@@ -42,6 +45,33 @@ class LayerProof:
     search: dict[Way, Job]
     comparison: Job | None = None
     winner: Way | None = None
+
+    @property
+    def joint(self) -> Way | None:
+        """The split whose halves are also run alone: the plan's, else the winner's; None where neither is a split."""
+        ways = (_plan(self.decision), self.winner)
+        return next((way for way in ways if way and 0 < way.cut < self.decision.operator.channels), None)
+
+
+@dataclass(frozen=True)
+class Interference:
+    """Median times in us of the halves of one split, each alone and both at once (the GPU's on the device's clock)."""
+
+    operator: Operator
+    cut: int
+    threads: int
+    cpu_alone_us: float
+    cpu_joint_us: float
+    gpu_alone_us: float
+    gpu_joint_us: float
+
+    @property
+    def cpu_slowdown(self) -> float:
+        return self.cpu_joint_us / self.cpu_alone_us
+
+    @property
+    def gpu_slowdown(self) -> float:
+        return self.gpu_joint_us / self.gpu_alone_us
 
 
 def choose_layers(
@@ -82,19 +112,17 @@ def comparison_job(proof: LayerProof, publish: Publish, profile: DeviceProfile, 
     decision = proof.decision
     operator = decision.operator
     winner = _winner(proof.search, traces)
-    plan = Way(decision.cut, decision.threads, decision.join)
-    ways = {
-        "plan": plan,
-        "cpu": Way(operator.channels, decision.cpu_threads, None),
-        "gpu": Way(0, 0, decision.gpu_join),
-    }
+    ways = [_plan(decision), Way(operator.channels, decision.cpu_threads, None), Way(0, 0, decision.gpu_join)]
     if winner is not None:
-        ways["search"] = winner
+        ways.append(winner)
     make = JobFactory(profile, Repeat(warmup=2, max_time_us=10_000_000))
-    # A way with two names, as a plan that is all-GPU, is executed once.
-    jobs = {_name(way): _job(make, operator, way) for way in ways.values()}
-    job = make.compare(jobs, publish.rounds)
-    return LayerProof(decision, proof.search, job, winner)
+    proof = LayerProof(decision, proof.search, None, winner)
+    # A way that comes twice, as a plan that is all-GPU, is executed once.
+    jobs = {_name(way): _job(make, operator, way) for way in ways}
+    if joint := proof.joint:
+        jobs[_CPU_HALF] = make.cpu(slice_output(operator, 0, joint.cut), joint.threads)
+        jobs[_GPU_HALF] = make.gpu(slice_output(operator, joint.cut, operator.channels), decision.gpu_join)
+    return replace(proof, comparison=make.compare(jobs, publish.rounds))
 
 
 def measured(proof: LayerProof, traces: Traces) -> Measured | None:
@@ -107,7 +135,7 @@ def measured(proof: LayerProof, traces: Traces) -> Measured | None:
     medians = {name: float(np.median(values)) for name, values in times.items()}
     winner = proof.winner
     return Measured(
-        plan_us=medians[_name(Way(decision.cut, decision.threads, decision.join))],
+        plan_us=medians[_name(_plan(decision))],
         cpu_us=medians[_name(Way(decision.operator.channels, decision.cpu_threads, None))],
         gpu_us=medians[_name(Way(0, 0, decision.gpu_join))],
         repetitions=min(len(values) for values in times.values()),
@@ -116,9 +144,36 @@ def measured(proof: LayerProof, traces: Traces) -> Measured | None:
     )
 
 
+def interference(proof: LayerProof, traces: Traces) -> Interference | None:
+    """How much the halves slow each other down; None without a split, or where the phone gave no valid result."""
+    trace = traces.get(proof.comparison.id) if proof.comparison else None
+    joint = proof.joint
+    if joint is None or trace is None or trace["status"] != "ok":
+        return None
+    variants = {variant["name"]: variant for variant in trace["variants"]}
+    both, cpu, gpu = variants[_name(joint)], variants[_CPU_HALF], variants[_GPU_HALF]
+    return Interference(
+        proof.decision.operator,
+        joint.cut,
+        joint.threads,
+        cpu_alone_us=float(np.median(cpu["wall_ns"])) / 1e3,
+        cpu_joint_us=float(np.median(both["cpu_ns"])) / 1e3,
+        gpu_alone_us=_execution_us(gpu),
+        gpu_joint_us=_execution_us(both),
+    )
+
+
+def _execution_us(variant: Mapping[str, Any]) -> float:
+    return float(np.median(np.asarray(variant["end_ns"]) - np.asarray(variant["start_ns"]))) / 1e3
+
+
 def search_curve(proof: LayerProof, traces: Traces) -> dict[int, float]:
     """The search's median times in us by cut, for plots."""
     return {way.cut: time for way, time in _times(proof.search, traces).items()}
+
+
+def _plan(decision: SplitDecision) -> Way:
+    return Way(decision.cut, decision.threads, decision.join)
 
 
 def _winner(search: Mapping[Way, Job], traces: Traces) -> Way | None:

@@ -23,7 +23,17 @@ from .campaign_run import campaign_of
 from .fleet import Fleet
 from .profile import DeviceProfile
 from .progress import Progress, progress_on
-from .proof import LayerProof, Traces, choose_layers, comparison_job, measured, search_curve, search_jobs
+from .proof import (
+    Interference,
+    LayerProof,
+    Traces,
+    choose_layers,
+    comparison_job,
+    interference,
+    measured,
+    search_curve,
+    search_jobs,
+)
 from .splits import split_figures
 from .training import same_training
 
@@ -124,6 +134,11 @@ def _validation_traces(folder: Path) -> Traces:
     return {str(row["job_id"]): dict(row) for row in rows.to_dict("records")}
 
 
+def _interference_row(found: Interference) -> dict[str, Any]:
+    slowdowns = {"cpu_slowdown": found.cpu_slowdown, "gpu_slowdown": found.gpu_slowdown}
+    return {**asdict(found), "operator": found.operator.label, **slowdowns}
+
+
 def _save(
     folder: Path, name: str, version: int, path: Path, table: SplitTable, plan: _ClassPlan, traces: Traces
 ) -> None:
@@ -137,6 +152,7 @@ def _save(
         "joins": asdict(plan.models.costs),
         "split_table": table.to_json(),
         "searches_us_by_cut": searches,
+        "interference": [_interference_row(found) for p in plan.proofs if (found := interference(p, traces))],
     }
     target = folder / PUBLISHED / f"{name}.json"
     target.parent.mkdir(exist_ok=True)

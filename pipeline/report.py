@@ -7,12 +7,18 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from splitfleet.kernels import operator_from_json
-from splitfleet.kernels.errors import UserError
+from splitfleet.predictors.checked_joins import checked_joins
 from splitfleet.predictors.split_table import SplitTable
 from splitfleet.predictors.traces import read_traces
 
 from .campaign_run import campaign_status
+from .join_record import joins_before
+from .ledger import Ledger
+from .overheads import join_order, join_rows, transfer_rows
+from .profile import load_profiles
 from .publishing import PUBLISHED
 from .splits import layer_rows, split_figures
 from .training import TRAINING_FILE, trained_classes
@@ -27,51 +33,84 @@ def campaign_report(folder: Path) -> dict[str, Any]:
     """
     status = campaign_status(folder)
     trained = trained_classes(folder) if (folder / TRAINING_FILE).exists() else {}
-    rejected = _rejected_jobs(folder)
+    measured = _measured(folder)
     classes = {}
     for counts in status.counts:
         if counts.purpose != "measure":
             continue
         name = counts.device_class
-        published = _published(folder, name)
         metrics = trained[name].metrics if name in trained else {}
+        traces = measured[measured["device_class"] == name] if measured is not None else None
         classes[name] = {
             "jobs": counts.jobs,
             "done": counts.done,
             "rejected": counts.rejected,
-            "rejected_jobs": rejected.get(name, []),
             "predictors": {target: {k: v for k, v in m.items() if k != "by_kernel"} for target, m in metrics.items()},
-            **published,
+            **(_overheads(folder, name, traces) if traces is not None else _NOT_MEASURED),
+            **_published(folder, name),
         }
     return {"schema": REPORT_SCHEMA, "campaign": status.name, "folder": str(folder), "device_classes": classes}
+
+
+_NOT_MEASURED: dict[str, Any] = {
+    "rejected_jobs": [],
+    "join_costs": [],
+    "join_order": "",
+    "polling": None,
+    "transfers": [],
+}
+
+
+def _measured(folder: Path) -> pd.DataFrame | None:
+    """The traces of the measuring jobs; None before the first."""
+    if not (folder / "traces").is_dir():
+        return None
+    traces = read_traces(folder)
+    return traces[traces["purpose"] == "measure"]
+
+
+def _overheads(folder: Path, name: str, traces: pd.DataFrame) -> dict[str, Any]:
+    joins = join_rows(traces)
+    return {
+        "rejected_jobs": _rejected_jobs(traces),
+        "join_costs": joins,
+        "join_order": join_order(joins),
+        "polling": _polling(folder, name, traces),
+        "transfers": transfer_rows(traces),
+    }
+
+
+def _polling(folder: Path, name: str, traces: pd.DataFrame) -> dict[str, Any]:
+    """Whether the class may poll, and why or why not."""
+    profile = load_profiles(folder / "profiles").get(name)
+    if profile and not profile.device.svm_polling:
+        return {"allowed": False, "reason": "the GPU has no fine-grained shared memory with atomics"}
+    with Ledger(folder, read_only=True) as ledger:
+        checked = checked_joins(traces) + joins_before(ledger, name)
+    return {"allowed": checked.allow_polling, "reason": checked.verdict}
 
 
 def _published(folder: Path, name: str) -> dict[str, Any]:
     path = folder / PUBLISHED / f"{name}.json"
     if not path.exists():
-        return {"splits": None, "layers": [], "joins": None, "package": None}
+        return {"splits": None, "layers": [], "joins": None, "interference": [], "package": None}
     data = json.loads(path.read_text("utf-8"))
     table = SplitTable.from_json(data["split_table"], str(path))
     return {
         "splits": split_figures(table),
         "layers": layer_rows(table),
         "joins": data["joins"],
+        "interference": data.get("interference", []),
         "package": {"path": str(folder / data["package"]), "version": data["version"]},
     }
 
 
-def _rejected_jobs(folder: Path) -> dict[str, list[dict[str, str]]]:
-    """The measuring jobs that gave no time, by device class, each with its status and error; sorted by status."""
-    try:
-        traces = read_traces(folder)
-    except UserError:
-        return {}  # nothing is measured yet
-    bad = traces[(traces["purpose"] == "measure") & (traces["status"] != "ok")]
-    found: dict[str, list[dict[str, str]]] = {}
-    for row in bad.sort_values(["status", "kind", "job_id"]).to_dict("records"):
+def _rejected_jobs(traces: pd.DataFrame) -> list[dict[str, str]]:
+    """The jobs that gave no time, each with its status and error; sorted by status."""
+    found = []
+    for row in traces[traces["status"] != "ok"].sort_values(["status", "kind", "job_id"]).to_dict("records"):
         item = {key: str(row[key]) for key in ("job_id", "kind", "phone", "status")}
-        item |= {"what": _subject(row), "error": row["error"] if isinstance(row["error"], str) else ""}
-        found.setdefault(str(row["device_class"]), []).append(item)
+        found.append({**item, "what": _subject(row), "error": row["error"] if isinstance(row["error"], str) else ""})
     return found
 
 

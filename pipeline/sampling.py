@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import replace
 from random import Random
+from typing import Any
 
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.operators import CUT_MULTIPLE, Conv2d, Linear, Operator, slice_output
+from splitfleet.predictors.checked_joins import CheckedJoins
+from splitfleet.predictors.split_table import SVM_POLL, Join
 
-from .campaign import Campaign, Join
+from .campaign import Campaign
 from .jobs import Job, JobFactory
 from .profile import DeviceProfile
 
 _SLICE_SHARE = 0.6
 _JITTER_OCTAVES = 0.7
 _TRIES_PER_SAMPLE = 50
+_FEW_CHECKED_JOINS = 1_000
+_CHECKED_JOINS_A_JOB = 50_000  # some seconds of work
 
 
 def sample_operators(campaign: Campaign) -> list[Operator]:
@@ -37,10 +42,11 @@ def sample_operators(campaign: Campaign) -> list[Operator]:
     return list(chosen)
 
 
-def plan_jobs(campaign: Campaign, profile: DeviceProfile) -> list[Job]:
+def plan_jobs(campaign: Campaign, profile: DeviceProfile, checked_before: CheckedJoins | None = None) -> list[Job]:
     """The jobs of one device class: each operator on the GPU and for each thread count on the CPU, and each join.
 
     Thread counts above the number of cores in the mask, and polling without fine-grained SVM, are left out.
+    `checked_before` are joins by polling that earlier campaigns of the class checked.
     Raises UserError when no thread count remains.
     """
     measure = campaign.measure
@@ -50,8 +56,21 @@ def plan_jobs(campaign: Campaign, profile: DeviceProfile) -> list[Job]:
     jobs = [make.gpu(operator) for operator in operators]
     jobs += [make.cpu(operator, count) for count in threads for operator in operators]
     for join in allowed_joins(campaign, profile):
-        jobs += [make.sync(count, join, measure.checked_joins) for count in threads]
+        jobs += _sync_jobs(make, join, threads, measure.checked_joins, checked_before or CheckedJoins())
     return jobs
+
+
+def _sync_jobs(make: JobFactory, join: Join, threads: list[int], checked_joins: int, before: CheckedJoins) -> list[Job]:
+    """One timed job for each thread count; more where the joins to check are too many for one.
+
+    Only polling needs them all: the other joins wait for OpenCL itself.
+    """
+    few = min(checked_joins, _FEW_CHECKED_JOINS)
+    if join != SVM_POLL:
+        return [make.sync(count, join, few) for count in threads]
+    share = max(few, -(-(checked_joins - before.joins) // len(threads)))
+    parts = -(-share // _CHECKED_JOINS_A_JOB) or 1
+    return [make.sync(count, join, -(-share // parts), part) for count in threads for part in range(parts)]
 
 
 def thread_counts(campaign: Campaign, profile: DeviceProfile) -> list[int]:
@@ -110,13 +129,12 @@ def _neighbour(layer: Operator, random: Random) -> Operator | None:
     if isinstance(layer, Linear):
         rows = max(1, round(layer.rows * spatial)) if layer.rows > 1 else 1
         inputs, outputs = _scaled(layer.in_features, random), _scaled(layer.out_features, random)
-        return Linear(rows, inputs, outputs, layer.epilogue)
-    if not isinstance(layer, Conv2d):
-        return None
-    sizes = {name: max(1, round(getattr(layer, name) * spatial)) for name in ("height", "width")}
-    channels = {name: _scaled(getattr(layer, name), random) for name in ("in_channels", "out_channels")}
+        return replace(layer, rows=rows, in_features=inputs, out_features=outputs)
+    names = ("in_channels", "out_channels") if isinstance(layer, Conv2d) else ("channels",)
+    sizes: dict[str, Any] = {name: max(1, round(getattr(layer, name) * spatial)) for name in ("height", "width")}
+    sizes |= {name: _scaled(getattr(layer, name), random) for name in names}
     fits = sizes["height"] + 2 * layer.pad_h >= layer.kernel_h and sizes["width"] + 2 * layer.pad_w >= layer.kernel_w
-    return Conv2d(**{**asdict(layer), **sizes, **channels}) if fits else None
+    return replace(layer, **sizes) if fits else None
 
 
 def _factor(random: Random) -> float:

@@ -13,6 +13,8 @@ from splitfleet.predictors.tracking import log_training
 from splitfleet.predictors.train import ClassModels, train_class
 
 from .campaign_run import campaign_of
+from .join_record import joins_before
+from .ledger import Ledger
 from .profile import load_profiles
 
 TRAINING_FILE = "training.json"
@@ -55,8 +57,10 @@ def train_classes(folder: Path) -> dict[str, ClassModels]:
     traces = read_traces(folder)
     measured = set(traces.loc[traces["purpose"] == "measure", "device_class"])
     profiles = {name: profile for name, profile in load_profiles(folder / "profiles").items() if name in measured}
+    with Ledger(folder, read_only=True) as ledger:
+        before = {name: joins_before(ledger, name) for name in profiles}
     return {
-        name: train_class(traces[traces["device_class"] == name], profile.to_json(), seed)
+        name: train_class(traces[traces["device_class"] == name], profile.to_json(), seed, checked_before=before[name])
         for name, profile in profiles.items()
     }
 

@@ -71,7 +71,7 @@ def fit_cost_model(frame: pd.DataFrame, time_us: Floats, terms: Sequence[str], f
         rows = codes == code
         # A term that is 0 throughout the family has no coefficient to find.
         used = np.count_nonzero(columns[rows].any(axis=0))
-        if np.count_nonzero(rows) >= _SHAPES_PER_TERM * used:
+        if rows.any() and np.count_nonzero(rows) >= _SHAPES_PER_TERM * used:
             coefficients[family] = _fit(columns[rows], time_us[rows])
     return CostModel(tuple(terms), tuple(families), coefficients)
 

@@ -13,6 +13,7 @@ import pandas as pd
 from splitfleet.kernels import Device, describe_many, lower_many, operator_from_json
 from splitfleet.kernels.errors import UserError
 
+from .models import DeviceModels
 from .observations import TrainingSet
 from .predictor import Predictor, threads_of
 
@@ -43,10 +44,9 @@ def golden_vectors(predictors: Mapping[str, Predictor], training: Mapping[str, T
     return {"schema": SCHEMA_VERSION, "vectors": vectors}
 
 
-def check_golden(
-    vectors: list[dict[str, Any]], predictors: Mapping[str, Predictor], device: Device, where: str
-) -> None:
+def check_golden(vectors: list[dict[str, Any]], models: DeviceModels, device: Device, where: str) -> None:
     """Computes every vector again. Raises UserError naming the first that differs, and in what."""
+    predictors = models.predictors
     if missing := sorted(set(predictors) - {vector["target"] for vector in vectors}):
         raise UserError(f"{where}: no golden vector for {missing[0]}; get the package again")
     for vector in vectors:
@@ -54,7 +54,8 @@ def check_golden(
         operator = operator_from_json(vector["operator"])
         what = f"{where}: {vector['target']} of {operator.label}"
         is_gpu = threads_of(predictor.target) is None
-        frame = predictor.features(lower_many([operator], device) if is_gpu else describe_many([operator]))
+        launches = lower_many([operator], device, precision=models.precision) if is_gpu else None
+        frame = predictor.features(describe_many([operator]) if launches is None else launches)
         if list(frame.iloc[0]) != vector["features"]:
             raise UserError(
                 f"{what}: this version of Splitfleet computes other features than the predictor was trained on; "

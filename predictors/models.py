@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from splitfleet.kernels import Precision
 from splitfleet.kernels.errors import UserError
 
+from .checked_joins import CheckedJoins
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, Predictor, cpu_target, threads_of
-from .split_table import JOINS, Join
+from .split_table import JOINS, Join, as_precision
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 GPU = "gpu"
 """Error quantiles under this name are those of dispatch and execution together."""
 
@@ -26,12 +28,12 @@ class JoinCosts:
 
     `completion_us[wait]`: after a lone GPU kernel, from its end until the host sees the result, and what the enqueue
     takes before: wall - (end - queued). `join_us[join][threads]`: the same for a joint execution with empty halves.
-    `svm_poll` is in neither unless its payload was checked and never found stale.
+    `svm_poll` is in neither unless `checked` allows it.
     """
 
     completion_us: dict[Join, float]
     join_us: dict[Join, dict[int, float]]
-    svm_poll_allowed: bool
+    checked: CheckedJoins
 
     def gpu_wait(self) -> tuple[Join, float]:
         """The cheapest way to wait for a lone GPU kernel, and what it costs in us.
@@ -49,14 +51,15 @@ class JoinCosts:
         return {
             "completion_us": self.completion_us,
             "join_us": joins,
-            "svm_poll_allowed": self.svm_poll_allowed,
+            "checked_joins": self.checked.joins,
+            "mismatches": self.checked.mismatches,
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> JoinCosts:
         joins = {as_join(j): {int(n): float(us) for n, us in costs.items()} for j, costs in data["join_us"].items()}
         completion = {as_join(wait): float(us) for wait, us in data["completion_us"].items()}
-        return cls(completion, joins, bool(data["svm_poll_allowed"]))
+        return cls(completion, joins, CheckedJoins(int(data["checked_joins"]), int(data["mismatches"])))
 
 
 def as_join(name: str) -> Join:
@@ -70,8 +73,8 @@ def as_join(name: str) -> Join:
 class DeviceModels:
     """All predictors of one device class.
 
-    `error_ratios[name]` are quantiles, at QUANTILE_LEVELS, of measured / predicted over shapes held out of training;
-    a name is a CPU target or GPU.
+    Times hold for one CPU backend and one precision of the GPU. `error_ratios[name]` are quantiles, at
+    QUANTILE_LEVELS, of measured / predicted over shapes held out of training; a name is a CPU target or GPU.
     """
 
     device_class: str
@@ -79,6 +82,7 @@ class DeviceModels:
     predictors: dict[str, Predictor]
     costs: JoinCosts
     error_ratios: dict[str, tuple[float, ...]]
+    precision: Precision = "fp32"
 
     @property
     def thread_counts(self) -> tuple[int, ...]:
@@ -107,6 +111,7 @@ class DeviceModels:
             "schema": SCHEMA_VERSION,
             "device_class": self.device_class,
             "backend": self.backend,
+            "precision": self.precision,
             "targets": sorted(self.predictors),
             "costs": self.costs.to_json(),
             "quantile_levels": list(QUANTILE_LEVELS),
@@ -122,7 +127,8 @@ class DeviceModels:
             )
         try:
             ratios = {name: tuple(map(float, values)) for name, values in data["error_ratios"].items()}
-            models = cls(data["device_class"], data["backend"], predictors, JoinCosts.from_json(data["costs"]), ratios)
+            costs, precision = JoinCosts.from_json(data["costs"]), as_precision(data["precision"])
+            models = cls(data["device_class"], data["backend"], predictors, costs, ratios, precision)
             named = set(data["targets"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{where}: damaged: {error!r}; get the package again") from error

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from splitfleet.kernels import operator_from_json
 from splitfleet.kernels.errors import UserError
 
+from .checked_joins import CheckedJoins
 from .features import Vocabulary, cpu_features, cpu_kernels, gpu_features, plan_table, shape_table
 from .models import JoinCosts, as_join
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, cpu_target, threads_of
@@ -69,7 +70,7 @@ def training_sets(traces: pd.DataFrame, device_class: str) -> dict[str, Training
 
     Raises UserError when GPU or CPU traces are missing or of too few shapes.
     """
-    gpu = traces[traces["kind"] == "gpu"]
+    gpu = _single(traces)
     cpu = traces[traces["kind"] == "cpu"]
     sets = {}
     if len(gpu):
@@ -91,21 +92,28 @@ def training_sets(traces: pd.DataFrame, device_class: str) -> dict[str, Training
     return sets
 
 
-def join_costs(traces: pd.DataFrame) -> JoinCosts:
-    """Joining and completion costs from `sync` and `gpu` traces: the median of wall - (end - queued), at least 0."""
+def join_costs(traces: pd.DataFrame, checked: CheckedJoins) -> JoinCosts:
+    """Joining and completion costs from `sync` and `gpu` traces: the median of wall - (end - queued), at least 0.
+
+    `checked` says whether polling may be among them.
+    """
     sync = traces[traces["kind"] == "sync"]
-    polled = sync[sync["join"] == SVM_POLL]
-    allowed = bool(polled["checked_joins"].sum() > 0 and polled["mismatches"].sum() == 0)
+    allowed = checked.allow_polling
     joins: dict[Join, dict[int, float]] = {}
     for join, of_join in sync.groupby("join"):
         if join != SVM_POLL or allowed:
             threads = sorted(of_join["threads"].unique())
             joins[as_join(str(join))] = {int(n): _completion_us(of_join[of_join["threads"] == n]) for n in threads}
-    gpu = traces[traces["kind"] == "gpu"]
+    gpu = _single(traces)
     completion = {
         as_join(str(wait)): _completion_us(rows) for wait, rows in gpu.groupby("join") if wait != SVM_POLL or allowed
     }
-    return JoinCosts(completion, joins, allowed)
+    return JoinCosts(completion, joins, checked)
+
+
+def _single(traces: pd.DataFrame) -> pd.DataFrame:
+    """The GPU jobs in which each execution was waited for; a chain's events tell of no single one."""
+    return traces[(traces["kind"] == "gpu") & (traces["mode"] == "single")]
 
 
 def _completion_us(rows: pd.DataFrame) -> float:

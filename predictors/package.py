@@ -81,7 +81,8 @@ class Package:
     def predict(self, operator: Operator) -> Prediction:
         """Predicted times of the whole operator. Raises UserError for a type of operator not trained on."""
         self.models.require(operator.type)
-        launches, shapes = lower_many([operator], self.device), describe_many([operator])
+        launches = lower_many([operator], self.device, precision=self.models.precision)
+        shapes = describe_many([operator])
         times, known = {}, True
         for target, predictor in sorted(self.models.predictors.items()):
             table = launches if threads_of(target) is None else shapes
@@ -159,6 +160,8 @@ def open_package(path: Path) -> Package:
         raise UserError(f"{where['split_table.bin']} says otherwise than split_table.json; get the package again")
     if not manifest.get("device_class") == models.device_class == table.device_class:
         raise UserError(f"{path}: manifest.json, constants.json and split_table.json name different device classes")
+    if (table.backend, table.precision) != (models.backend, models.precision):
+        raise UserError(f"{path}: constants.json and split_table.json name different backends or precisions")
     return Package(
         path,
         manifest,
@@ -177,7 +180,7 @@ def verify_package(path: Path) -> Package:
     Raises UserError naming the file that differs.
     """
     package = open_package(path)
-    check_golden(package.golden, package.models.predictors, package.device, f"{path}: golden.json")
+    check_golden(package.golden, package.models, package.device, f"{path}: golden.json")
     return package
 
 

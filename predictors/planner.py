@@ -82,7 +82,7 @@ def plan_operator(operator: Operator, models: DeviceModels, device: Device, step
 def plan_layers(operators: Iterable[Operator], models: DeviceModels, device: Device) -> SplitTable:
     """The split table of these operators, each taken once."""
     decisions = (plan_operator(operator, models, device) for operator in dict.fromkeys(operators))
-    return SplitTable.of(models.device_class, models.backend, map(SplitEntry, decisions))
+    return SplitTable.of(models.device_class, models.backend, map(SplitEntry, decisions), models.precision)
 
 
 def predict_curves(operator: Operator, models: DeviceModels, device: Device, step: int | None = None) -> pd.DataFrame:
@@ -96,7 +96,7 @@ def predict_curves(operator: Operator, models: DeviceModels, device: Device, ste
     all_cuts = np.concatenate([[0], inner, [operator.channels]]).astype(np.int64)
     frame = pd.DataFrame({"cut": all_cuts})
     gpu_channels = operator.channels - all_cuts[:-1]
-    launches = lower_channels(operator, gpu_channels, device)
+    launches = lower_channels(operator, gpu_channels, device, precision=models.precision)
     for target in (GPU_DISPATCH, GPU_EXECUTION):
         frame[target] = np.append(models.predictors[target].predict_table_us(launches), 0.0)
     shapes = describe_channels(operator, all_cuts[1:])

@@ -13,16 +13,18 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, cast, get_args
 
-from splitfleet.kernels import CUT_MULTIPLE, Operator, operator_from_json
+from splitfleet.kernels import CUT_MULTIPLE, EPILOGUES, PRECISIONS, Operator, Precision, operator_from_json
 from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.operators import POOL_MODES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_THREADS = 255
 Processor = Literal["cpu", "gpu", "split"]
 Join = Literal["svm_poll", "event_wait", "finish"]
 SVM_POLL: Join = "svm_poll"
 PROCESSORS: tuple[Processor, ...] = get_args(Processor)
 JOINS: tuple[Join, ...] = get_args(Join)
+OPERATOR_TYPES = ("linear", "conv2d", "depthwise_conv2d", "pool2d")
 
 
 @dataclass(frozen=True)
@@ -125,20 +127,26 @@ class SplitEntry:
 
 @dataclass(frozen=True)
 class SplitTable:
-    """All decisions of a device class, in the order of `operator_key`. Build it with `SplitTable.of`."""
+    """All decisions of a device class, in the order of `operator_key`. Build it with `SplitTable.of`.
+
+    They hold for one CPU backend and one precision of the GPU.
+    """
 
     device_class: str
     backend: str
     entries: tuple[SplitEntry, ...]
+    precision: Precision = "fp32"
 
     @classmethod
-    def of(cls, device_class: str, backend: str, entries: Iterable[SplitEntry]) -> SplitTable:
+    def of(
+        cls, device_class: str, backend: str, entries: Iterable[SplitEntry], precision: Precision = "fp32"
+    ) -> SplitTable:
         """Sorts the entries. Raises UserError when an operator appears twice."""
         ordered = tuple(sorted(entries, key=lambda entry: operator_key(entry.decision.operator)))
         for first, second in itertools.pairwise(ordered):
             if first.decision.operator == second.decision.operator:
                 raise UserError(f"{device_class}: two split decisions for {first.decision.operator.label}")
-        return cls(device_class, backend, ordered)
+        return cls(device_class, backend, ordered, precision)
 
     def find(self, operator: Operator) -> SplitEntry | None:
         """The entry of exactly this operator."""
@@ -154,6 +162,7 @@ class SplitTable:
             "schema": SCHEMA_VERSION,
             "device_class": self.device_class,
             "backend": self.backend,
+            "precision": self.precision,
             "entries": [_entry_json(entry) for entry in self.entries],
         }
 
@@ -166,15 +175,26 @@ class SplitTable:
                 f"{where}: split table schema {found!r} is not known here; this version reads {SCHEMA_VERSION}"
             )
         try:
-            return cls.of(data["device_class"], data["backend"], [_entry_of(item) for item in data["entries"]])
+            entries = [_entry_of(item) for item in data["entries"]]
+            return cls.of(data["device_class"], data["backend"], entries, as_precision(data["precision"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{where}: damaged split table: {error!r}; get the package again") from error
 
 
+def as_precision(name: str) -> Precision:
+    """The precision of this name. Raises ValueError for an unknown one."""
+    if name not in PRECISIONS:
+        raise ValueError(f"unknown precision {name!r}; known: {', '.join(PRECISIONS)}")
+    return PRECISIONS[PRECISIONS.index(name)]
+
+
 def operator_key(operator: Operator) -> tuple[int, ...]:
-    """The order of a table: linear before conv2d, then by sizes in the order of the operator's JSON."""
+    """The order of a table: by type as in OPERATOR_TYPES, then by the numbers in the operator's JSON, in its order (a
+    pool's mode as its place in POOL_MODES), then by the place of the epilogue in EPILOGUES."""
     data = operator.to_json()
-    return (("linear", "conv2d").index(data.pop("type")), *data.values())
+    kind, epilogue = data.pop("type"), data.pop("epilogue", EPILOGUES[0])
+    numbers = (POOL_MODES.index(value) if name == "mode" else value for name, value in data.items())
+    return OPERATOR_TYPES.index(kind), *numbers, EPILOGUES.index(epilogue)
 
 
 def split_table_text(table: SplitTable) -> str:

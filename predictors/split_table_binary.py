@@ -8,33 +8,48 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any
 
-from splitfleet.kernels import Operator, operator_from_json
+from splitfleet.kernels import EPILOGUES, Operator, operator_from_json
 from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.operators import POOL_MODES
 
-from .split_table import JOINS, PROCESSORS, Join, Measured, SplitDecision, SplitEntry, SplitTable, operator_key
+from .split_table import (
+    JOINS,
+    OPERATOR_TYPES,
+    PROCESSORS,
+    Join,
+    Measured,
+    SplitDecision,
+    SplitEntry,
+    SplitTable,
+    as_precision,
+    operator_key,
+)
 
-BINARY_VERSION = 1
+BINARY_VERSION = 2
 MAGIC = b"SFSPLIT\0"
-_HEADER = struct.Struct("<8sHHIII")  # magic, version, record size, records, bytes of device class, of backend
-_RECORD = struct.Struct("<9IIIIBBBBBBBx5d4d")
+_HEADER = struct.Struct("<8sHHIIIII")  # magic, version, record size, records, bytes of three names, reserved
+_RECORD = struct.Struct("<9IIIIBBBBBBBB5d4d")
 _CHECKSUM = struct.Struct("<I")
 _SIZES: dict[str, tuple[str, ...]] = {
     "linear": ("rows", "in_features", "out_features"),
     "conv2d": (
         "height", "width", "in_channels", "out_channels", "kernel_h", "kernel_w", "stride", "pad_h", "pad_w",
     ),
+    "depthwise_conv2d": ("height", "width", "channels", "kernel_h", "kernel_w", "stride", "pad_h", "pad_w"),
+    "pool2d": ("mode", "height", "width", "channels", "kernel_h", "kernel_w", "stride", "pad_h", "pad_w"),
 }  # fmt: skip
-_TYPES = tuple(_SIZES)
+_MOST_SIZES = 9
 _NO_JOIN = 0
 _MEASURED, _SEARCHED = 1, 2
 
 
 def encode_split_table(table: SplitTable) -> bytes:
     """The table's bytes; the same table gives the same bytes."""
-    names = [table.device_class.encode(), table.backend.encode()]
-    header = _HEADER.pack(MAGIC, BINARY_VERSION, _RECORD.size, len(table.entries), *map(len, names))
+    names = [table.device_class.encode(), table.backend.encode(), table.precision.encode()]
+    header = _HEADER.pack(MAGIC, BINARY_VERSION, _RECORD.size, len(table.entries), *map(len, names), 0)
     body = b"".join([header, *(_encode(entry) for entry in table.entries), *names])
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
@@ -46,7 +61,7 @@ def decode_split_table(data: bytes, where: str = "split table") -> SplitTable:
     """
     if len(data) < _HEADER.size + _CHECKSUM.size or not data.startswith(MAGIC):
         raise UserError(f"{where}: not a binary split table; get the package again")
-    _, version, record_size, count, *name_sizes = _HEADER.unpack_from(data)
+    _, version, record_size, count, *name_sizes, _ = _HEADER.unpack_from(data)
     if version != BINARY_VERSION:
         raise UserError(f"{where}: binary split table version {version} is not known here; this reads {BINARY_VERSION}")
     names_at = _HEADER.size + count * _RECORD.size
@@ -56,11 +71,12 @@ def decode_split_table(data: bytes, where: str = "split table") -> SplitTable:
         raise UserError(f"{where}: the binary split table is damaged or cut short; get the package again")
     try:
         entries = [_decode(record) for record in _RECORD.iter_unpack(data[_HEADER.size : names_at])]
-        device_class = data[names_at : names_at + name_sizes[0]].decode()
-        backend = data[names_at + name_sizes[0] : body].decode()
+        ends = list(accumulate(name_sizes, initial=names_at))
+        device_class, backend, precision_name = (data[start:end].decode() for start, end in pairwise(ends))
+        precision = as_precision(precision_name)
     except (IndexError, ValueError) as error:
         raise UserError(f"{where}: damaged binary split table: {error!r}; get the package again") from error
-    table = SplitTable.of(device_class, backend, entries)
+    table = SplitTable.of(device_class, backend, entries, precision)
     if list(table.entries) != entries:
         raise UserError(f"{where}: the records of the binary split table are out of order; get the package again")
     return table
@@ -68,8 +84,8 @@ def decode_split_table(data: bytes, where: str = "split table") -> SplitTable:
 
 def _encode(entry: SplitEntry) -> bytes:
     decision, measured = entry.decision, entry.measured
-    key = operator_key(decision.operator)
-    sizes = [*key[1:], *[0] * (10 - len(key))]
+    kind, *sizes, epilogue = operator_key(decision.operator)
+    sizes += [0] * (_MOST_SIZES - len(sizes))
     flags = 0
     figures = [0.0] * 4
     repetitions = search_cut = 0
@@ -84,13 +100,14 @@ def _encode(entry: SplitEntry) -> bytes:
         decision.cut,
         search_cut,
         repetitions,
-        key[0],
+        kind,
         PROCESSORS.index(decision.processor),
         decision.threads,
         _join_code(decision.join),
         decision.cpu_threads,
         _join_code(decision.gpu_join),
         flags,
+        epilogue,
         *(decision.predicted_us, decision.low_us, decision.high_us, decision.cpu_us, decision.gpu_us),
         *figures,
     )
@@ -98,10 +115,10 @@ def _encode(entry: SplitEntry) -> bytes:
 
 def _decode(record: tuple[Any, ...]) -> SplitEntry:
     sizes, (cut, search_cut, repetitions) = record[:9], record[9:12]
-    kind, processor, threads, join, cpu_threads, gpu_join, flags = record[12:19]
-    predicted_us, low_us, high_us, cpu_us, gpu_us, *figures = record[19:]
+    kind, processor, threads, join, cpu_threads, gpu_join, flags, epilogue = record[12:20]
+    predicted_us, low_us, high_us, cpu_us, gpu_us, *figures = record[20:]
     decision = SplitDecision(
-        operator=_operator(_TYPES[kind], sizes),
+        operator=_operator(OPERATOR_TYPES[kind], sizes, EPILOGUES[epilogue]),
         processor=PROCESSORS[processor],
         cut=cut,
         threads=threads,
@@ -125,9 +142,13 @@ def _decode(record: tuple[Any, ...]) -> SplitEntry:
     return SplitEntry(decision, measured)
 
 
-def _operator(kind: str, sizes: tuple[int, ...]) -> Operator:
-    names = _SIZES[kind]
-    return operator_from_json({"type": kind, **dict(zip(names, sizes, strict=False))})
+def _operator(kind: str, sizes: tuple[int, ...], epilogue: str) -> Operator:
+    data: dict[str, Any] = {"type": kind, **dict(zip(_SIZES[kind], sizes, strict=False))}
+    if "mode" in data:
+        data["mode"] = POOL_MODES[data["mode"]]
+    if epilogue != EPILOGUES[0]:
+        data["epilogue"] = epilogue
+    return operator_from_json(data)
 
 
 def _join_code(join: Join | None) -> int:

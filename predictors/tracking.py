@@ -197,7 +197,7 @@ def _log_class(mlflow: ModuleType, result: ClassModels, campaign: str) -> None:
     costs = result.models.costs
     joins = {f"join_us/{join}/t{n}": us for join, by in costs.join_us.items() for n, us in by.items()}
     waits = {f"completion_us/{wait}": us for wait, us in costs.completion_us.items()}
-    mlflow.log_metrics(_rounded({**figures, **joins, **waits, "svm_poll_allowed": costs.svm_poll_allowed}))
+    mlflow.log_metrics(_rounded({**figures, **joins, **waits, "svm_poll_allowed": costs.checked.allow_polling}))
     mlflow.log_dict(result.models.constants_json(), "constants.json")
     mlflow.log_dict(result.profile, "profile.json")
 

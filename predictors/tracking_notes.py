@@ -33,11 +33,7 @@ def class_note(result: ClassModels) -> str:
     joins = [
         f"| {join} | {n} | {us:.1f} |" for join, by in sorted(costs.join_us.items()) for n, us in sorted(by.items())
     ]
-    poll = (
-        "allowed: no stale payload was seen"
-        if costs.svm_poll_allowed
-        else "not allowed: not checked, or stale payloads seen"
-    )
+    poll = f"{'allowed' if costs.checked.allow_polling else 'refused'}: {costs.checked.verdict}"
     opencl = result.profile["capabilities"]["opencl"]
     return (
         f"**{result.profile.get('model', result.models.device_class)}**, GPU {opencl['device']}, "

@@ -16,11 +16,13 @@ import pandas as pd
 from splitfleet.kernels import operator_from_json
 from splitfleet.kernels.errors import UserError
 
+from .checked_joins import CheckedJoins, checked_joins
 from .fitting import fit_predictor, predict_held_out
 from .metrics import error_metrics
 from .models import GPU, QUANTILE_LEVELS, DeviceModels
 from .observations import TrainingSet, join_costs, training_sets
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, threads_of
+from .split_table import as_precision
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,12 @@ class ClassModels:
     seed: int
 
 
-def train_class(traces: pd.DataFrame, profile: dict[str, Any], seed: int) -> ClassModels:
+def train_class(
+    traces: pd.DataFrame, profile: dict[str, Any], seed: int, *, checked_before: CheckedJoins | None = None
+) -> ClassModels:
     """Train all predictors of the one device class in `traces` (as `read_traces` gives them).
+
+    `checked_before` are joins of this class that earlier campaigns checked; those in the traces come on top.
 
     Raises:
         UserError: several device classes or operating points, or too few shapes for a target.
@@ -51,6 +57,7 @@ def train_class(traces: pd.DataFrame, profile: dict[str, Any], seed: int) -> Cla
     used = traces[(traces["status"] == "ok") & (traces["purpose"] == "measure")]
     device_class = _only(used, "device_class")
     operating_point = json.loads(_only(used, "operating_point"))
+    checked = checked_joins(traces[traces["purpose"] == "measure"]) + (checked_before or CheckedJoins())
     training = training_sets(used, device_class)
     predictions = {target: predict_held_out(data, seed) for target, data in training.items()}
     held_out = pd.concat([_frame(training[target], predictions[target]) for target in training], ignore_index=True)
@@ -58,8 +65,9 @@ def train_class(traces: pd.DataFrame, profile: dict[str, Any], seed: int) -> Cla
         device_class,
         _only(used, "backend"),
         {target: fit_predictor(data, np.arange(len(data.time_us)), seed) for target, data in training.items()},
-        join_costs(used),
+        join_costs(used, checked),
         _error_ratios(held_out),
+        as_precision(_only(used, "precision")),
     )
     campaigns = tuple(sorted(used["campaign"].unique()))
     return ClassModels(models, _metrics(held_out), held_out, training, profile, operating_point, campaigns, seed)

@@ -43,6 +43,7 @@ using ProgramCallback = void (*)(cl_program, void*);
     (cl_command_queue, cl_kernel, cl_uint, const std::size_t*, const std::size_t*, const std::size_t*,       \
      cl_uint, const cl_event*, cl_event*))                                                                   \
   X(cl_int, clWaitForEvents, (cl_uint, const cl_event*))                                                     \
+  X(cl_int, clGetEventInfo, (cl_event, cl_uint, std::size_t, void*, std::size_t*))                           \
   X(cl_int, clGetEventProfilingInfo, (cl_event, cl_uint, std::size_t, void*, std::size_t*))                  \
   X(cl_int, clReleaseEvent, (cl_event))                                                                      \
   X(cl_int, clFlush, (cl_command_queue))                                                                     \

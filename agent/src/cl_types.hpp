@@ -107,6 +107,10 @@ struct cl_image_desc {
 
 constexpr cl_uint CL_PROGRAM_BUILD_LOG = 0x1183;
 
+constexpr cl_uint CL_EVENT_COMMAND_EXECUTION_STATUS = 0x11D3;
+constexpr cl_int CL_RUNNING = 1;
+constexpr cl_int CL_QUEUED = 3;
+
 constexpr cl_uint CL_PROFILING_COMMAND_QUEUED = 0x1280;
 constexpr cl_uint CL_PROFILING_COMMAND_SUBMIT = 0x1281;
 constexpr cl_uint CL_PROFILING_COMMAND_START = 0x1282;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,13 +12,19 @@
 
 namespace splitfleet {
 
-// The memory that one execution works on. Rows of output and residual, and pixels of a channelwise
-// operator's input, are `row_stride` floats apart; a dense operator's input is [height, width, in_channels].
+// What a backend gets ready. Rows of output and residual, and pixels of a channelwise operator's input, are
+// `row_stride` floats apart; a dense operator's input is [height, width, in_channels].
+struct CpuTask {
+  Operator op;
+  const float* weights = nullptr;  // row-major [depth, out_channels]
+  std::int64_t row_stride = 0;
+};
+
+// The memory that one execution works on. Libraries may read up to Buffer::kSlackBytes past the ends.
 struct CpuTensors {
   const float* input = nullptr;
   const float* residual = nullptr;  // where the epilogue adds
   float* output = nullptr;
-  std::int64_t row_stride = 0;
 };
 
 // One operator (or the first channels of one) with its weights, ready to run again and again.
@@ -35,12 +42,13 @@ class CpuBackend {
   virtual std::string name() const = 0;
   // Name and version, as results and tables carry it.
   virtual std::string version() const = 0;
-  // `weights` is the row-major matrix [depth, out_channels] of `op`; it and `pool` must outlive the result,
-  // which works on the pool's cores. Throws JobError(unsupported) for an operator that the library lacks.
-  virtual std::unique_ptr<CpuOperator> prepare(const Operator& op, const float* weights,
-                                               ThreadPool& pool) = 0;
+  // The weights and `pool` must outlive the result, which works on the pool's cores. Throws
+  // JobError(unsupported) for an operator that the library lacks.
+  virtual std::unique_ptr<CpuOperator> prepare(const CpuTask& task, ThreadPool& pool) = 0;
   // An operator that does nothing, on all of the pool's cores: what waking and joining them costs.
   virtual std::unique_ptr<CpuOperator> prepare_empty(ThreadPool& pool) = 0;
+  // Calls body(i) once on the thread that works on the pool's i-th core, for every i.
+  virtual void on_each_thread(ThreadPool& pool, const std::function<void(int)>& body) = 0;
 };
 
 // The backends that are built in. The first is Eigen, which is always there and needs nothing of the system.

@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "eigen_parts.hpp"
+#include "cpu_parts.hpp"
+#include "eigen_channelwise.hpp"
 
 namespace splitfleet {
 namespace {
@@ -26,8 +27,7 @@ constexpr std::int64_t kMostTileRows = 512;
 
 class EigenProduct : public CpuOperator {
  public:
-  EigenProduct(const Operator& op, const float* weights, ThreadPool& pool)
-      : op_(op), weights_(weights), pool_(pool) {}
+  EigenProduct(const CpuTask& task, ThreadPool& pool) : task_(task), op_(task_.op), pool_(pool) {}
 
   void run(const CpuTensors& tensors) override {
     const bool by_rows = op_.rows() >= kLeastRowsPerThread * pool_.size();
@@ -39,35 +39,35 @@ class EigenProduct : public CpuOperator {
       if (rows.count == 0 || columns.count == 0) return;
       const ConstMap a(tensors.input + rows.first * op_.depth(), rows.count, op_.depth(),
                        Strided(op_.depth()));
-      const ConstMap b(weights_ + columns.first, op_.depth(), columns.count, Strided(op_.out_channels));
-      Map c(tensors.output + rows.first * tensors.row_stride + columns.first, rows.count, columns.count,
-            Strided(tensors.row_stride));
+      const ConstMap b(task_.weights + columns.first, op_.depth(), columns.count, Strided(op_.out_channels));
+      Map c(tensors.output + rows.first * task_.row_stride + columns.first, rows.count, columns.count,
+            Strided(task_.row_stride));
       c.noalias() = a * b;
-      apply_epilogue(op_.epilogue, tensors, rows, columns);
+      apply_epilogue(task_, tensors, rows, columns);
     });
   }
 
  private:
-  Operator op_;
-  const float* weights_;
+  CpuTask task_;
+  const Operator& op_;
   ThreadPool& pool_;
 };
 
 class EigenConvolution : public CpuOperator {
  public:
-  EigenConvolution(const Operator& op, const float* weights, ThreadPool& pool)
-      : op_(op),
-        weights_(weights),
+  EigenConvolution(const CpuTask& task, ThreadPool& pool)
+      : task_(task),
+        op_(task_.op),
         pool_(pool),
-        tile_rows_(op.depth() > kDeepestForLeast
+        tile_rows_(op_.depth() > kDeepestForLeast
                        ? 1
-                       : std::clamp(kPatchTileFloats / op.depth(), kLeastTileRows, kMostTileRows)),
+                       : std::clamp(kPatchTileFloats / op_.depth(), kLeastTileRows, kMostTileRows)),
         patches_(static_cast<std::size_t>(pool.size())) {
-    for (Matrix& tile : patches_) tile.resize(std::min(tile_rows_, op.rows()), op.depth());
+    for (Matrix& tile : patches_) tile.resize(std::min(tile_rows_, op_.rows()), op_.depth());
   }
 
   void run(const CpuTensors& tensors) override {
-    const ConstMap weights(weights_, op_.depth(), op_.out_channels, Strided(op_.out_channels));
+    const ConstMap weights(task_.weights, op_.depth(), op_.out_channels, Strided(op_.out_channels));
     pool_.run([&](int index) {
       const Range rows = share(op_.rows(), 1, index, pool_.size());
       Matrix& patches = patches_[static_cast<std::size_t>(index)];
@@ -75,10 +75,9 @@ class EigenConvolution : public CpuOperator {
         const std::int64_t first = rows.first + done;
         const std::int64_t count = std::min(tile_rows_, rows.count - done);
         for (std::int64_t i = 0; i < count; ++i) copy_patch(tensors.input, first + i, patches.row(i).data());
-        Map c(tensors.output + first * tensors.row_stride, count, op_.out_channels,
-              Strided(tensors.row_stride));
+        Map c(tensors.output + first * task_.row_stride, count, op_.out_channels, Strided(task_.row_stride));
         c.noalias() = patches.topRows(count) * weights;
-        apply_epilogue(op_.epilogue, tensors, {first, count}, {0, op_.out_channels});
+        apply_epilogue(task_, tensors, {first, count}, {0, op_.out_channels});
       }
     });
   }
@@ -103,8 +102,8 @@ class EigenConvolution : public CpuOperator {
     }
   }
 
-  Operator op_;
-  const float* weights_;
+  CpuTask task_;
+  const Operator& op_;
   ThreadPool& pool_;
   std::int64_t tile_rows_;
   std::vector<Matrix> patches_;
@@ -129,14 +128,15 @@ class EigenBackend : public CpuBackend {
     return "eigen-" + std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
            std::to_string(EIGEN_MINOR_VERSION);
   }
-  std::unique_ptr<CpuOperator> prepare(const Operator& op, const float* weights, ThreadPool& pool) override {
-    if (op.is_channelwise()) return make_eigen_channelwise(op, weights, pool);
-    if (op.is_product()) return std::make_unique<EigenProduct>(op, weights, pool);
-    return std::make_unique<EigenConvolution>(op, weights, pool);
+  std::unique_ptr<CpuOperator> prepare(const CpuTask& task, ThreadPool& pool) override {
+    if (task.op.is_channelwise()) return make_eigen_channelwise(task, pool);
+    if (task.op.is_product()) return std::make_unique<EigenProduct>(task, pool);
+    return std::make_unique<EigenConvolution>(task, pool);
   }
   std::unique_ptr<CpuOperator> prepare_empty(ThreadPool& pool) override {
     return std::make_unique<EmptyOperator>(pool);
   }
+  void on_each_thread(ThreadPool& pool, const std::function<void(int)>& body) override { pool.run(body); }
 };
 
 }  // namespace

@@ -1,9 +1,9 @@
-// Depthwise convolutions and pooling: vectors run along the channels, threads share the output rows.
+#include "eigen_channelwise.hpp"
+
 #include <Eigen/Core>
-#include <algorithm>
 #include <limits>
 
-#include "eigen_parts.hpp"
+#include "cpu_parts.hpp"
 
 namespace splitfleet {
 namespace {
@@ -20,16 +20,16 @@ struct Window {
   std::int64_t taps() const { return (down.last - down.first) * (across.last - across.first); }
 };
 
+// Vectors run along the channels, threads share the output rows.
 class Channelwise : public CpuOperator {
  public:
-  Channelwise(const Operator& op, const float* weights, ThreadPool& pool)
-      : op_(op), weights_(weights), pool_(pool) {}
+  Channelwise(const CpuTask& task, ThreadPool& pool) : task_(task), op_(task_.op), pool_(pool) {}
 
   void run(const CpuTensors& tensors) override {
     pool_.run([&](int index) {
       const Range rows = share(op_.rows(), 1, index, pool_.size());
       for (std::int64_t row = rows.first; row < rows.first + rows.count; ++row) compute(tensors, row);
-      apply_epilogue(op_.epilogue, tensors, rows, {0, op_.out_channels});
+      apply_epilogue(task_, tensors, rows, {0, op_.out_channels});
     });
   }
 
@@ -41,50 +41,64 @@ class Channelwise : public CpuOperator {
   }
 
   void compute(const CpuTensors& tensors, std::int64_t row) const {
-    const Window taps = window(row);
-    std::int64_t channel = 0;
-    for (; channel + kBlock <= op_.out_channels; channel += kBlock) {
-      compute_block<Eigen::Array<float, kBlock, 1>>(tensors, row, taps, channel, kBlock);
-    }
-    using Rest = Eigen::Array<float, Eigen::Dynamic, 1, Eigen::ColMajor, kBlock, 1>;
-    if (channel < op_.out_channels) {
-      compute_block<Rest>(tensors, row, taps, channel, op_.out_channels - channel);
+    switch (op_.kind) {
+      case OperatorKind::depthwise:
+        return compute_row<OperatorKind::depthwise>(tensors, row);
+      case OperatorKind::max_pool:
+        return compute_row<OperatorKind::max_pool>(tensors, row);
+      default:
+        return compute_row<OperatorKind::avg_pool>(tensors, row);
     }
   }
 
-  template <typename Block>
-  void compute_block(const CpuTensors& tensors, std::int64_t row, const Window& taps, std::int64_t channel,
-                     std::int64_t count) const {
+  template <OperatorKind kind>
+  void compute_row(const CpuTensors& tensors, std::int64_t row) const {
+    compute_channels<kind, kBlock>(tensors, row, window(row), 0);
+  }
+
+  // Channels from `channel` on, in blocks of `size`, then in smaller ones.
+  template <OperatorKind kind, int size>
+  void compute_channels(const CpuTensors& tensors, std::int64_t row, const Window& taps,
+                        std::int64_t channel) const {
+    for (; channel + size <= op_.out_channels; channel += size) {
+      compute_block<kind, Eigen::Array<float, size, 1>>(tensors, row, taps, channel);
+    }
+    if constexpr (size > 1) compute_channels<kind, size / 2>(tensors, row, taps, channel);
+  }
+
+  template <OperatorKind kind, typename Block>
+  void compute_block(const CpuTensors& tensors, std::int64_t row, const Window& taps,
+                     std::int64_t channel) const {
     using Channels = Eigen::Map<const Block>;
-    const bool is_max = op_.kind == OperatorKind::max_pool;
-    Block sums = Block::Constant(count, is_max ? std::numeric_limits<float>::lowest() : 0.0F);
+    constexpr bool is_max = kind == OperatorKind::max_pool;
+    Block sums = Block::Constant(is_max ? std::numeric_limits<float>::lowest() : 0.0F);
     for (std::int64_t ky = taps.down.first; ky < taps.down.last; ++ky) {
+      const std::int64_t pixel = (taps.top + ky) * op_.width + taps.left;
       for (std::int64_t kx = taps.across.first; kx < taps.across.last; ++kx) {
-        const std::int64_t pixel = (taps.top + ky) * op_.width + taps.left + kx;
-        const Channels values(tensors.input + pixel * tensors.row_stride + channel, count);
-        if (is_max) {
+        const Channels values(tensors.input + (pixel + kx) * task_.row_stride + channel);
+        if constexpr (is_max) {
           sums = sums.max(values);
-        } else if (op_.kind == OperatorKind::avg_pool) {
+        } else if constexpr (kind == OperatorKind::avg_pool) {
           sums += values;
         } else {
-          sums += values * Channels(weights_ + (ky * op_.kernel_w + kx) * op_.out_channels + channel, count);
+          const std::int64_t k = ky * op_.kernel_w + kx;
+          sums += values * Channels(task_.weights + k * op_.out_channels + channel);
         }
       }
     }
-    if (op_.kind == OperatorKind::avg_pool) sums /= static_cast<float>(taps.taps());
-    Eigen::Map<Block>(tensors.output + row * tensors.row_stride + channel, count) = sums;
+    if constexpr (kind == OperatorKind::avg_pool) sums /= static_cast<float>(taps.taps());
+    Eigen::Map<Block>(tensors.output + row * task_.row_stride + channel) = sums;
   }
 
-  Operator op_;
-  const float* weights_;
+  CpuTask task_;
+  const Operator& op_;
   ThreadPool& pool_;
 };
 
 }  // namespace
 
-std::unique_ptr<CpuOperator> make_eigen_channelwise(const Operator& op, const float* weights,
-                                                    ThreadPool& pool) {
-  return std::make_unique<Channelwise>(op, weights, pool);
+std::unique_ptr<CpuOperator> make_eigen_channelwise(const CpuTask& task, ThreadPool& pool) {
+  return std::make_unique<Channelwise>(task, pool);
 }
 
 }  // namespace splitfleet

@@ -1,6 +1,8 @@
 #include "gpu_plan.hpp"
 
+#include <chrono>
 #include <new>
+#include <thread>
 
 #include "clock.hpp"
 #include "pause.hpp"
@@ -11,6 +13,8 @@ namespace {
 
 constexpr std::size_t kSignalBytes = 64;
 constexpr std::int64_t kPollDeadlineNs = 5'000'000'000;
+constexpr std::int64_t kStartDeadlineNs = 60'000'000'000;
+constexpr std::chrono::milliseconds kStartPause{1};
 constexpr int kLooksPerClockRead = 1024;
 
 bool needs_host_access(BufferRole role) {
@@ -124,6 +128,24 @@ void GpuPlan::set_up() {
   if (!setup_.empty()) ClDevice::check(api_.clFinish(device_.queue()), "clFinish after the setup launches");
 }
 
+void GpuPlan::prime() {
+  enqueue();
+  if (join_ == Join::svm_poll) wait_until_running();
+  join();
+  take_times();
+}
+
+void GpuPlan::wait_until_running() const {
+  const std::int64_t deadline_ns = now_ns() + kStartDeadlineNs;
+  for (cl_int state = CL_QUEUED; state > CL_RUNNING;) {
+    ClDevice::check(
+        api_.clGetEventInfo(last_, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof(state), &state, nullptr),
+        "clGetEventInfo");
+    if (now_ns() > deadline_ns) throw JobError(Status::timeout, "the last launch did not start within 60 s");
+    std::this_thread::sleep_for(kStartPause);
+  }
+}
+
 void GpuPlan::enqueue() {
   // Wraps around like the counter does; the kernels only compare for equality.
   sequence_ = static_cast<std::int32_t>(static_cast<std::uint32_t>(sequence_) + 1U);
@@ -144,8 +166,6 @@ void GpuPlan::enqueue() {
 void GpuPlan::join() {
   switch (join_) {
     case Join::svm_poll:
-      // Drivers may compile a kernel at its first launch, which can take longer than the poll's deadline.
-      if (sequence_ == 1) ClDevice::check(api_.clFinish(device_.queue()), "clFinish of the first execution");
       poll();
       return;
     case Join::event_wait:

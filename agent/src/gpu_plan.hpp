@@ -41,6 +41,10 @@ class GpuPlan {
 
   // Executes the plan's setup launches, which are never timed: call once the weights are filled.
   void set_up();
+  // Executes once. Some drivers compile at the first launch, for seconds, which is neither to be timed nor to
+  // be taken for a signal that stays out: a poll's deadline counts from the start of the last launch. Throws
+  // as join().
+  void prime();
   // Enqueues one execution and flushes the queue.
   void enqueue();
   // Returns when the execution's results are visible to the host. Throws JobError(timeout) when a polled
@@ -62,6 +66,7 @@ class GpuPlan {
   Launch prepared(cl_program program, const PlanLaunch& planned, const Buffer* signal) const;
   void set_argument(Launch& launch, cl_uint index, const PlanArgument& argument, const Buffer* signal) const;
   void enqueue_launch(const Launch& launch, const std::string& what, cl_event* event) const;
+  void wait_until_running() const;
   void poll() const;
   void release_events();
   void release_kernels();

@@ -16,6 +16,14 @@ const ProgramSource* find_program(const Programs& programs, const Work& work) {
   return found == programs.end() ? nullptr : &found->second;
 }
 
+// Makes a workload ready that outlives what may go wrong in it: its kernels may hang.
+Workload& add(const Work& work, Machine& machine, const Programs& programs, MemoryBudget& budget,
+              Workloads& workloads) {
+  workloads.push_back(std::make_unique<Workload>(machine, work, find_program(programs, work), budget));
+  workloads.back()->prime();
+  return *workloads.back();
+}
+
 Json verify_if_asked(Workload& workload, Machine& machine, const MemoryBudget& budget) {
   return workload.work().verify && workload.work().op ? Json(verify(workload, machine, budget)) : Json();
 }
@@ -23,9 +31,7 @@ Json verify_if_asked(Workload& workload, Machine& machine, const MemoryBudget& b
 void run_single(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads,
                 Json& result) {
   MemoryBudget budget;
-  workloads.push_back(
-      std::make_unique<Workload>(machine, job.work, find_program(programs, job.work), budget));
-  Workload& workload = *workloads.back();
+  Workload& workload = add(job.work, machine, programs, budget, workloads);
   result["max_relative_error"] = verify_if_asked(workload, machine, budget);
   if (job.kind == JobKind::sync) {
     result["checked_joins"] = job.checked_joins;
@@ -42,9 +48,7 @@ void run_compare(const Job& job, Machine& machine, const Programs& programs, Wor
   std::vector<Workload*> order;
   Json errors = Json::array();
   for (const Variant& variant : job.variants) {
-    workloads.push_back(
-        std::make_unique<Workload>(machine, variant.work, find_program(programs, variant.work), budget));
-    order.push_back(workloads.back().get());
+    order.push_back(&add(variant.work, machine, programs, budget, workloads));
     errors.push_back(verify_if_asked(*order.back(), machine, budget));
   }
   const std::vector<Samples> samples = measure_interleaved(order, job.rounds);

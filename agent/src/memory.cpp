@@ -39,23 +39,24 @@ Buffer::Buffer(const ClDevice* device, Use use, std::size_t bytes, MemoryBudget&
   budget.take(bytes);
   if (device != nullptr && use == Use::shared && device->svm().fine_buffer) {
     const cl_bitfield atomics = device->svm().atomics ? CL_MEM_SVM_ATOMICS : 0;
-    host_ = device->api().clSVMAlloc(
-        device->context(), CL_MEM_READ_WRITE | CL_MEM_SVM_FINE_GRAIN_BUFFER | atomics, bytes, kAlignment);
+    host_ = device->api().clSVMAlloc(device->context(),
+                                     CL_MEM_READ_WRITE | CL_MEM_SVM_FINE_GRAIN_BUFFER | atomics,
+                                     bytes + kSlackBytes, kAlignment);
     if (host_ == nullptr) {
       throw JobError(Status::out_of_resources, "clSVMAlloc failed for " + std::to_string(bytes) + " bytes");
     }
     is_svm_ = true;
-    std::memset(host_, 0, bytes);
+    std::memset(host_, 0, bytes + kSlackBytes);
   } else if (device != nullptr) {
     cl_int code = CL_SUCCESS;
     memory_ = device->api().clCreateBuffer(device->context(), CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR,
-                                           bytes, nullptr, &code);
+                                           bytes + kSlackBytes, nullptr, &code);
     ClDevice::check(code, "clCreateBuffer of " + std::to_string(bytes) + " bytes");
     std::memset(map(CL_MAP_WRITE), 0, bytes);
     unmap();
   } else {
-    host_ = ::operator new(bytes, std::align_val_t(kAlignment));
-    std::memset(host_, 0, bytes);
+    host_ = ::operator new(bytes + kSlackBytes, std::align_val_t(kAlignment));
+    std::memset(host_, 0, bytes + kSlackBytes);
   }
 }
 

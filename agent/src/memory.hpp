@@ -38,6 +38,8 @@ class Buffer {
   // the host maps (or, without OpenCL, plain memory); `device` is an OpenCL buffer that only the GPU uses
   // once it is filled.
   enum class Use { shared, device };
+  // Readable bytes behind the end: vector loads of CPU libraries reach over it (XNNPACK's XNN_EXTRA_BYTES).
+  static constexpr std::size_t kSlackBytes = 64;
 
   // `device` may be null: plain host memory.
   Buffer(const ClDevice* device, Use use, std::size_t bytes, MemoryBudget& budget);

@@ -23,6 +23,7 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
+  const std::vector<int>& cores() const { return cores_; }
   int size() const { return cores_.empty() ? 1 : static_cast<int>(cores_.size()); }
   // Pins the calling thread to the first core (or lets it go); cheap when it is there already.
   void pin_caller() const;

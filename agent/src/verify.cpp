@@ -131,8 +131,8 @@ void compare_whole(const OutputView& view, const Workload& workload, Machine& ma
   if (op.adds()) values.fill_residual(op, op.tight_output(), elements(residual));
   float* expected = reference.map_floats(CL_MAP_READ);
   machine.backend(kReferenceBackend)
-      .prepare(op, weights.map_floats(CL_MAP_READ), machine.threads({}))
-      ->run({input.map_floats(CL_MAP_READ), residual.map_floats(CL_MAP_READ), expected, op.out_channels});
+      .prepare({op, weights.map_floats(CL_MAP_READ), op.out_channels}, machine.threads({}))
+      ->run({input.map_floats(CL_MAP_READ), residual.map_floats(CL_MAP_READ), expected});
   for (std::int64_t row = 0; row < op.rows(); ++row) {
     for (std::int64_t o = 0; o < op.out_channels; ++o) {
       deviation.compare(view.get(row, o), expected[row * op.out_channels + o], row, o);

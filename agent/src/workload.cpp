@@ -26,6 +26,10 @@ Workload::Workload(Machine& machine, const Work& work, const ProgramSource* sour
   if (!work.op) cpu_ = machine.backend(work.backend).prepare_empty(pool_);
 }
 
+void Workload::prime() {
+  if (gpu_) gpu_->prime();
+}
+
 void Workload::prepare_gpu(Machine& machine, const ProgramSource& source, MemoryBudget& budget) {
   const ClDevice& device = machine.require_device();
   const LaunchPlan& plan = *work_.plan;
@@ -80,7 +84,8 @@ void Workload::prepare_cpu(Machine& machine, MemoryBudget& budget) {
   if (half.has_weights()) {
     values_.fill_weights(whole, 0, work_.cut, work_.cut, {cpu_weights_->map(CL_MAP_WRITE), ElementType::f32});
   }
-  cpu_ = machine.backend(work_.backend).prepare(half, cpu_weights_->map_floats(CL_MAP_READ), pool_);
+  cpu_ = machine.backend(work_.backend)
+             .prepare({half, cpu_weights_->map_floats(CL_MAP_READ), output_layout_.row_stride}, pool_);
 }
 
 void Workload::fill_operands() {
@@ -115,7 +120,6 @@ void Workload::run_cpu_half() {
   if (input_ != nullptr) tensors.input = input_->map_floats(CL_MAP_READ);
   if (residual_ != nullptr) tensors.residual = residual_->map_floats(CL_MAP_READ);
   if (cpu_output_ != nullptr) tensors.output = cpu_output_->map_floats(CL_MAP_WRITE);
-  tensors.row_stride = output_layout_.row_stride;
   cpu_->run(tensors);
 }
 

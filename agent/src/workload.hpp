@@ -33,6 +33,8 @@ class Workload {
   // plan. Throws JobError.
   Workload(Machine& machine, const Work& work, const ProgramSource* source, MemoryBudget& budget);
 
+  // Executes the GPU half once, so that its driver has compiled; before the first execute().
+  void prime();
   // Puts the calling thread where this workload's host part belongs. Outside the timed region.
   void pin_caller() const { pool_.pin_caller(); }
   // Executes once; afterwards the output is visible to the host. Call settle() before the next execution.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from statistics import median
 from typing import Any
 
 import typer
@@ -22,6 +23,7 @@ def show_report(report: dict[str, Any]) -> None:
     """Prints what `campaign_report` found."""
     for name, found in report["device_classes"].items():
         print_table(name, ["", ""], [[what, value] for what, value in _summary(found)], named=False)
+        _show_overheads(found)
         if found["layers"]:
             _show_layers(found)
         if found["rejected_jobs"]:
@@ -34,8 +36,12 @@ def _summary(found: dict[str, Any]) -> list[tuple[str, str]]:
         if m := found["predictors"].get(target):
             error = f"MAPE {m['mape']:.1f} %, within 10 %: {m['within_10']:.0f} %, of {m['n']} held-out shapes"
             rows.append((f"{words}, error", error))
-    if found["joins"]:
-        rows.append(("joining the halves costs", _joins(found["joins"]["join_us"])))
+    if found["join_order"]:
+        rows.append(("joining", found["join_order"]))
+    if polling := found["polling"]:
+        rows.append(("polling is", f"{'allowed' if polling['allowed'] else 'refused'}: {polling['reason']}"))
+    if found["interference"]:
+        rows.append(("both halves at once", _interference(found["interference"])))
     if splits := found["splits"]:
         rows += _split_rows(splits)
     if found["package"]:
@@ -64,11 +70,41 @@ def _split_rows(splits: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _joins(costs: dict[str, dict[str, float]]) -> str:
-    """With the fewest threads; polling is expected to be the cheapest, so say it where it is not."""
-    fewest = {join: by_threads[min(by_threads, key=int)] for join, by_threads in costs.items()}
-    text = ", ".join(f"{join} {us:.1f} µs" for join, us in sorted(fewest.items(), key=lambda item: item[1]))
-    return text + ("" if min(fewest, key=lambda join: fewest[join]) == "svm_poll" else "; polling is not the cheapest")
+def _interference(rows: list[dict[str, Any]]) -> str:
+    cpu, gpu = (median(row[key] for row in rows) for key in ("cpu_slowdown", "gpu_slowdown"))
+    return f"CPU half {cpu:.2f}x, GPU half {gpu:.2f}x its time alone (median of {len(rows)} layers)"
+
+
+def _show_overheads(found: dict[str, Any]) -> None:
+    if found["join_costs"]:
+        print_table(
+            "what joining the halves costs, in µs",
+            ["join ", "threads", "median", "90th percentile", "repetitions"],
+            [
+                [
+                    row["join"],
+                    str(row["threads"]),
+                    f"{row['median_us']:.1f}",
+                    f"{row['p90_us']:.1f}",
+                    str(row["repetitions"]),
+                ]
+                for row in found["join_costs"]
+            ],
+        )
+    if found["transfers"]:
+        print_table(
+            "what moving bytes costs",
+            ["operation ", "fixed", "rate", "bytes"],
+            [
+                [
+                    row["operation"],
+                    f"{row['fixed_us']:.1f} µs",
+                    f"{row['rate_gb_s']:.1f} GB/s" if row["rate_gb_s"] else "-",
+                    f"{row['smallest_bytes']} to {row['largest_bytes']}",
+                ]
+                for row in found["transfers"]
+            ],
+        )
 
 
 def _show_layers(found: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitfleet.kernels.errors import UserError
-from splitfleet.kernels.operators import Conv2d, Linear
+from splitfleet.kernels.operators import Conv2d, DepthwiseConv2d, Linear, Pool2d
 from splitfleet.pipeline.campaign import load_campaign
 from splitfleet.pipeline.toml_lines import TomlLines
 
@@ -33,6 +33,24 @@ def message(tmp_path: Path, text: str) -> str:
 def test_layers_become_operators(tmp_path: Path) -> None:
     campaign = load_campaign(write_campaign(tmp_path))
     assert [layer.operator for layer in campaign.layers] == [Linear(8, 64, 96), Conv2d(8, 8, 8, 32, 3, 3, 1, 1, 1)]
+
+
+def test_every_type_of_layer_becomes_its_operator(tmp_path: Path) -> None:
+    window = "height = 14\nwidth = 14\nkernel = [3, 5]\nstride = 2\npadding = [1, 2]\n"
+    layers = [
+        LINEAR + 'epilogue = "relu"\n',
+        'name = "c"\ntype = "conv2d"\nin = 8\nout = 16\nepilogue = "add_relu"\n' + window,
+        'name = "d"\ntype = "depthwise_conv2d"\nchannels = 24\nepilogue = "relu6"\n' + window,
+        'name = "p"\ntype = "pool2d"\nmode = "avg"\nchannels = 24\n' + window,
+    ]
+    path = tmp_path / "c.toml"
+    path.write_text('name = "t"\n' + "".join(f"[[layers]]\n{layer}" for layer in layers))
+    assert [layer.operator for layer in load_campaign(path).layers] == [
+        Linear(4, 8, 64, "relu"),
+        Conv2d(14, 14, 8, 16, 3, 5, 2, 1, 2, "add_relu"),
+        DepthwiseConv2d(14, 14, 24, 3, 5, 2, 1, 2, "relu6"),
+        Pool2d("avg", 14, 14, 24, 3, 5, 2, 1, 2),
+    ]
 
 
 def test_included_layers_know_their_network(tmp_path: Path) -> None:
@@ -70,6 +88,10 @@ def test_only_what_is_measured_makes_the_id(tmp_path: Path) -> None:
         (HEAD + LINEAR.replace("in = 8\n", ""), "FILE:2: in: is missing; add it"),
         (HEAD + LINEAR + "cut = [8, 6]\n", "FILE:8: layer 'fc': cut 6 must be a multiple of 4 between 0 and 64"),
         (HEAD + LINEAR + "cut = [64]\n", "FILE:8: layer 'fc': cut 64 must be"),
+        (HEAD + LINEAR + 'epilogue = "tanh"\n', "FILE:8: epilogue: Input should be 'none', 'relu', 'relu6', 'add' or"),
+        (HEAD + LINEAR.replace("linear", "pool2d"), "FILE:2: channels: is missing; add it"),
+        ('name = "t"\n[measure]\nprecision = "fp8"\n', "FILE:3: measure.precision: Input should be 'fp32', 'fp16'"),
+        ('name = "t"\n[measure]\nbackend = "onnx"\n', "FILE:3: measure.backend: Input should be 'eigen' or 'xnnpack'"),
         (HEAD + LINEAR.replace("linear", "lstm"), "FILE:4: a layer needs type ="),
         (HEAD + 'include = "../x.toml"\n', "FILE:3: ../x.toml lies outside the campaign file's folder"),
         (HEAD + 'include = "x.toml"\n', "FILE:3: there is no file"),

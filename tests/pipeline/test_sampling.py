@@ -7,8 +7,10 @@ import pytest
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.operators import CUT_MULTIPLE, Linear
 from splitfleet.pipeline.campaign import Campaign, load_campaign
+from splitfleet.pipeline.jobs import Job
 from splitfleet.pipeline.profile import big_core_mask
 from splitfleet.pipeline.sampling import plan_jobs, sample_operators
+from splitfleet.predictors.checked_joins import CheckedJoins
 
 from .campaigns import write_campaign
 from .profiles import profile
@@ -31,6 +33,24 @@ def test_the_sample_has_the_layers_slices_and_neighbours(campaign: Campaign) -> 
     slices = [op for op in operators if op.with_channels(96) == layers[0] or op.with_channels(32) == layers[1]]
     assert 15 < len(slices) < 50
     assert all(op.channels % CUT_MULTIPLE == 0 for op in operators)
+
+
+def test_depthwise_layers_and_pools_have_slices_and_neighbours(tmp_path: Path) -> None:
+    path = write_campaign(tmp_path, samples=0)
+    text = path.read_text().replace("conv2d = 2", "conv2d = 0, depthwise_conv2d = 20, pool2d = 12")
+    window = "height = 14\nwidth = 14\nchannels = 96\nkernel = 3\nstride = 2\npadding = 1\n"
+    text += f'[[layers]]\nname = "d"\ntype = "depthwise_conv2d"\nepilogue = "relu6"\n{window}'
+    text += f'[[layers]]\nname = "p"\ntype = "pool2d"\nmode = "max"\n{window}'
+    path.write_text(text)
+    campaign = load_campaign(path)
+    operators = sample_operators(campaign)
+    for layer, count in ((campaign.layers[-2].operator, 20), (campaign.layers[-1].operator, 12)):
+        of_type = [operator for operator in operators if operator.type == layer.type]
+        assert len(of_type) == count
+        assert layer in of_type
+        assert all(operator.epilogue_name == layer.epilogue_name for operator in of_type)
+        slices = [operator for operator in of_type if operator.with_channels(96) == layer]
+        assert 2 < len(slices) < count
 
 
 def test_an_explicit_cut_adds_both_halves(tmp_path: Path) -> None:
@@ -78,6 +98,31 @@ def test_polling_needs_shared_memory(tmp_path: Path) -> None:
     joins = {svm: plan_jobs(load_campaign(path), profile(svm=svm)) for svm in (True, False)}
     assert {job.body["join"] for job in joins[True] if job.kind == "sync"} == {"svm_poll", "finish"}
     assert {job.body["join"] for job in joins[False] if job.kind == "sync"} == {"finish"}
+
+
+def sync_jobs(tmp_path: Path, before: int) -> list[Job]:
+    path = write_campaign(tmp_path)
+    text = path.read_text().replace('joins = ["event_wait"]', 'threads = "all"').replace("checked_joins = 10\n", "")
+    path.write_text(text)
+    jobs = plan_jobs(load_campaign(path), profile(cores=2), CheckedJoins(before))
+    return [job for job in jobs if job.kind == "sync"]
+
+
+@pytest.mark.parametrize(("before", "to_check"), [(0, 1_000_000), (800_000, 200_000), (2_000_000, 2_000)])
+def test_what_is_left_of_a_million_polled_joins_is_checked(tmp_path: Path, before: int, to_check: int) -> None:
+    jobs = sync_jobs(tmp_path, before)
+    polling = [job.body for job in jobs if job.body["join"] == "svm_poll"]
+    assert sum(body["checked_joins"] for body in polling) == to_check
+    assert {body["threads"] for body in polling} == {1, 2}
+    assert max(body["checked_joins"] for body in polling) <= 50_000
+    assert len({job.id for job in jobs}) == len(jobs)
+
+
+def test_other_joins_need_no_million(tmp_path: Path) -> None:
+    others = [job.body for job in sync_jobs(tmp_path, 0) if job.body["join"] != "svm_poll"]
+    assert [(body["join"], body["threads"], body["checked_joins"]) for body in others] == [
+        (join, threads, 1_000) for join in ("event_wait", "finish") for threads in (1, 2)
+    ]
 
 
 @pytest.mark.parametrize(

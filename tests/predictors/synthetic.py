@@ -102,7 +102,7 @@ def trace_rows(count: int = 60, seed: int = 1, noise: float = 0.02) -> list[dict
     for join, cost_us in JOINS.items():
         for threads in THREADS:
             times = _events(12.0, 2.0, cost_us + threads, noise, draw)
-            checked = {"checked_joins": 1000, "mismatches": 0}
+            checked = {"checked_joins": 500_000, "mismatches": 0}
             rows.append(trace_row("sync", f"sync-{join}-{threads}", join=join, threads=threads, **checked, **times))
     return rows
 
@@ -126,6 +126,7 @@ def trace_row(kind: str, job_id: str, **values: Any) -> dict[str, Any]:
         "isa": "avx2",
         "operating_point": json.dumps(OPERATING_POINT, sort_keys=True),
         "precision": "fp32",
+        "mode": "single" if kind == "gpu" else None,
     }
     return {**fixed, "kind": kind, "job_id": job_id, "max_relative_error": 1e-7, **values}
 

@@ -8,6 +8,7 @@ import pytest
 
 from splitfleet.kernels import Conv2d, Device, Linear, Operator, UserError, cuts, describe_many, lower_many
 from splitfleet.kernels.operators import slice_output
+from splitfleet.predictors.checked_joins import CheckedJoins
 from splitfleet.predictors.models import GPU, DeviceModels, JoinCosts
 from splitfleet.predictors.planner import (
     LINE_CHANNELS,
@@ -106,12 +107,12 @@ def test_a_split_whose_gain_the_errors_do_not_allow_is_not_taken(trained: ClassM
 
 def test_dear_joins_leave_layers_whole(trained: ClassModels) -> None:
     dear: dict[Join, dict[int, float]] = {"finish": {1: 1e9, 2: 1e9}}
-    models = replace(trained.models, costs=JoinCosts({"event_wait": 45.0}, dear, False))
+    models = replace(trained.models, costs=JoinCosts({"event_wait": 45.0}, dear, CheckedJoins()))
     assert plan_operator(LAYERS[0], models, synthetic.DEVICE).processor != "split"
 
 
 def test_without_joining_costs_nothing_is_split(trained: ClassModels) -> None:
-    models = replace(trained.models, costs=JoinCosts({"event_wait": 45.0}, {}, False))
+    models = replace(trained.models, costs=JoinCosts({"event_wait": 45.0}, {}, CheckedJoins()))
     decision = plan_operator(LAYERS[0], models, synthetic.DEVICE)
     assert decision.processor == "cpu"
     assert decision.gpu_join == "event_wait"

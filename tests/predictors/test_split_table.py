@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitfleet.kernels import Conv2d, Linear, Operator, UserError
+from splitfleet.kernels import EPILOGUES, PRECISIONS, Conv2d, DepthwiseConv2d, Linear, Operator, Pool2d, UserError
 from splitfleet.predictors.split_table import (
     JOINS,
+    OPERATOR_TYPES,
     Measured,
     SplitDecision,
     SplitEntry,
@@ -25,10 +26,16 @@ _threads = st.integers(1, 255)
 
 @st.composite
 def _operators(draw: st.DrawFn) -> Operator:
-    if draw(st.booleans()):
-        return Linear(draw(_size), draw(_size), draw(_size))
+    kind, epilogue = draw(st.sampled_from(OPERATOR_TYPES)), draw(st.sampled_from(EPILOGUES))
+    if kind == "linear":
+        return Linear(draw(_size), draw(_size), draw(_size), epilogue)
     side, kernel = draw(st.integers(7, 300)), draw(st.sampled_from([1, 3, 5, 7]))
-    return Conv2d(side, side, draw(_size), draw(_size), kernel, kernel, draw(st.integers(1, 3)), kernel // 2, 0)
+    window = (kernel, kernel, draw(st.integers(1, 3)), kernel // 2, 0)
+    if kind == "pool2d":
+        return Pool2d(draw(st.sampled_from(["max", "avg"])), side, side, draw(_size), *window)
+    if kind == "depthwise_conv2d":
+        return DepthwiseConv2d(side, side, draw(_size), *window, epilogue)
+    return Conv2d(side, side, draw(_size), draw(_size), *window, epilogue)
 
 
 @st.composite
@@ -57,6 +64,7 @@ _tables = st.builds(
     st.text("abcdefgh-0123456789", min_size=1),
     st.text(min_size=1, max_size=20),
     st.lists(_entries(), max_size=6, unique_by=lambda entry: entry.decision.operator),
+    st.sampled_from(PRECISIONS),
 )
 
 
@@ -91,16 +99,17 @@ def test_layout_is_the_documented_one(table: SplitTable) -> None:
     """Offsets of docs/split-table.md, read without our reader."""
     binary = encode_split_table(table)
     assert binary[:8] == b"SFSPLIT\0"
-    assert int.from_bytes(binary[8:10], "little") == 1
+    assert int.from_bytes(binary[8:10], "little") == 2
     assert int.from_bytes(binary[10:12], "little") == 128
     count = int.from_bytes(binary[12:16], "little")
     assert count == len(table.entries)
-    first = binary[24 : 24 + 128]
+    first = binary[32 : 32 + 128]
     decision = table.entries[0].decision
     assert int.from_bytes(first[36:40], "little") == decision.cut
     assert first[48] == ("linear", "conv2d").index(decision.operator.type)
+    assert first[55] == 0, "no epilogue"
     assert first[49] == ("cpu", "gpu", "split").index(decision.processor)
-    names = 24 + count * 128
+    names = 32 + count * 128
     assert binary[names : names + len(table.device_class)] == table.device_class.encode()
 
 
@@ -134,7 +143,7 @@ def test_a_decision_that_contradicts_itself_is_refused(change: dict[str, object]
         replace(sound, **change)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("data", [None, [], {}, {"schema": 2}, {"schema": 1}, {"schema": 1, "entries": [{}]}])
+@pytest.mark.parametrize("data", [None, [], {}, {"schema": 1}, {"schema": 2}, {"schema": 2, "entries": [{}]}])
 def test_json_of_another_kind_is_refused(data: object) -> None:
     with pytest.raises(UserError, match=r"t\.json"):
         SplitTable.from_json(data, "t.json")

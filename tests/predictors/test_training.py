@@ -18,6 +18,7 @@ from splitfleet.kernels import (
     operator_from_json,
 )
 from splitfleet.kernels.errors import UserError
+from splitfleet.predictors.checked_joins import CheckedJoins
 from splitfleet.predictors.cost_model import POOLED, fit_cost_model
 from splitfleet.predictors.features import (
     CPU_FEATURES,
@@ -156,7 +157,7 @@ def test_a_predictor_of_another_version_is_refused(
 
 def test_joining_costs_are_wall_minus_device_time(trained: ClassModels) -> None:
     costs = trained.models.costs
-    assert costs.svm_poll_allowed
+    assert costs.checked.allow_polling
     for join, expected_us in synthetic.JOINS.items():
         for threads in synthetic.THREADS:
             assert costs.join_us[join][threads] == pytest.approx(expected_us + threads, rel=0.1)
@@ -164,12 +165,30 @@ def test_joining_costs_are_wall_minus_device_time(trained: ClassModels) -> None:
     assert costs.gpu_wait() == ("svm_poll", costs.join_us["svm_poll"][1])
 
 
-@pytest.mark.parametrize("change", [{"mismatches": 1}, {"checked_joins": 0}])
-def test_polling_is_refused_unless_checked_and_never_stale(tmp_path: Path, change: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({"mismatches": 1}, "2 of 1000000 joins found a stale payload"),
+        ({"mismatches": 1, "status": "wrong_result"}, "2 of 0 joins found a stale payload"),
+        ({"checked_joins": 499_999}, "the payload of 999998 joins was checked, 1000000 are needed"),
+        ({"status": "noisy"}, "the payload of 0 joins was checked, 1000000 are needed"),
+    ],
+)
+def test_polling_is_refused_unless_checked_and_never_stale(
+    tmp_path: Path, change: dict[str, object], verdict: str
+) -> None:
     rows = [row | (change if row.get("join") == "svm_poll" else {}) for row in synthetic.trace_rows(12)]
-    costs = join_costs(synthetic.traces(tmp_path, rows))
-    assert not costs.svm_poll_allowed
-    assert set(costs.join_us) == {"event_wait", "finish"}
+    models = train_class(synthetic.traces(tmp_path, rows), synthetic.PROFILE, 0).models
+    assert models.costs.checked.verdict == verdict
+    assert set(models.costs.join_us) == {"event_wait", "finish"}
+
+
+def test_joins_checked_by_earlier_campaigns_count(tmp_path: Path) -> None:
+    few = {"checked_joins": 1_000}
+    rows = [row | (few if row.get("join") == "svm_poll" else {}) for row in synthetic.trace_rows(12)]
+    traces = synthetic.traces(tmp_path, rows)
+    before = CheckedJoins(998_000)
+    assert "svm_poll" in train_class(traces, synthetic.PROFILE, 0, checked_before=before).models.costs.join_us
 
 
 def test_joining_costs_are_never_negative(tmp_path: Path) -> None:
@@ -177,7 +196,7 @@ def test_joining_costs_are_never_negative(tmp_path: Path) -> None:
     for row in rows:
         if row["kind"] == "sync":
             row["wall_ns"] = [1] * len(row["wall_ns"])
-    costs = join_costs(synthetic.traces(tmp_path, rows))
+    costs = join_costs(synthetic.traces(tmp_path, rows), CheckedJoins(1_000_000))
     assert {us for by_threads in costs.join_us.values() for us in by_threads.values()} == {0.0}
 
 

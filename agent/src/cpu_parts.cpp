@@ -1,7 +1,6 @@
-#include "eigen_parts.hpp"
+#include "cpu_parts.hpp"
 
 #include <Eigen/Core>
-#include <algorithm>
 
 namespace splitfleet {
 namespace {
@@ -13,19 +12,12 @@ constexpr float kRelu6Top = 6.0F;
 
 }  // namespace
 
-Range share(std::int64_t total, std::int64_t block, int index, int threads) {
-  const std::int64_t blocks = (total + block - 1) / block;
-  const std::int64_t first = std::min(total, blocks * index / threads * block);
-  const std::int64_t last = std::min(total, blocks * (index + 1) / threads * block);
-  return {first, last - first};
-}
-
-void apply_epilogue(Epilogue epilogue, const CpuTensors& tensors, Range rows, Range columns) {
-  if (epilogue == Epilogue::none) return;
+void apply_epilogue(const CpuTask& task, const CpuTensors& tensors, Range rows, Range columns) {
+  if (task.op.epilogue == Epilogue::none) return;
   for (std::int64_t row = rows.first; row < rows.first + rows.count; ++row) {
-    const std::int64_t at = row * tensors.row_stride + columns.first;
+    const std::int64_t at = row * task.row_stride + columns.first;
     Line line(tensors.output + at, columns.count);
-    switch (epilogue) {
+    switch (task.op.epilogue) {
       case Epilogue::none:
         break;
       case Epilogue::relu:
