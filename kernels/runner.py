@@ -12,6 +12,7 @@ from .device import Device
 from .errors import DeviceError
 from .operators import Operator
 from .plan import Buffer, Launch, LaunchPlan
+from .precision import Precision
 from .reference import Floats, pack_weights
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Runner:
         import pyopencl as cl
 
         self._cl = cl
+        self.opencl_device = opencl_device
         self._context = cl.Context([opencl_device])
         profiling = cl.command_queue_properties.PROFILING_ENABLE
         self._queue = cl.CommandQueue(self._context, properties=profiling)
@@ -121,11 +123,22 @@ def random_tensors(shape: tuple[int, ...], k: int, n: int, seed: int) -> tuple[F
     return draw(shape), draw((k, n))
 
 
-def operator_tensors(operator: Operator, seed: int) -> tuple[Floats, Floats, Floats | None]:
-    """Inputs, weights [K, N] and, where the epilogue adds one, a residual [M, N] of an operator, uniform in [-1, 1]."""
+def operator_tensors(
+    operator: Operator, seed: int, precision: Precision = "fp32"
+) -> tuple[Floats, Floats, Floats | None]:
+    """Inputs, weights [K, N] and, where the epilogue adds one, a residual [M, N] of an operator, uniform in [-1, 1].
+
+    All values are ones that the precision can store, so that only computing makes errors.
+    """
     inputs, weights = random_tensors(operator.input_shape, *operator.weight_shape, seed)
     residual = random_tensors(operator.matmul[:2], 0, 0, seed + 1)[0] if operator.has_residual else None
-    return inputs, weights, residual
+    if precision == "fp32":
+        return inputs, weights, residual
+    return _as_halves(inputs), _as_halves(weights), None if residual is None else _as_halves(residual)
+
+
+def _as_halves(tensor: Floats) -> Floats:
+    return tensor.astype(np.float16).astype(np.float32)
 
 
 def _content(buffer: Buffer, inputs: Floats, weights: Floats, residual: Floats | None) -> NDArray[Any]:
