@@ -19,7 +19,7 @@ from .errors import DeviceError, UserError
 from .families import FAMILIES, Assembly, Request, arguments
 from .operators import CUT_MULTIPLE, FLOAT_BYTES, Operator, slice_output
 from .plan import Buffer, Launch, LaunchPlan
-from .precision import PRECISIONS, Precision, storage_bytes
+from .precision import Precision, storage_bytes
 from .programs import Variant
 from .rules import Rules, rules_for
 from .rules.base import power_of_two, round_up
@@ -137,8 +137,6 @@ class _Target:
     tuned: Tuning | None
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise UserError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
         if self.precision == "fp16" and not self.device.has_fp16:
             raise DeviceError(
                 f"{self.device.name} cannot compute with halves (it lacks cl_khr_fp16); use precision fp16_fp32"

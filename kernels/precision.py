@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal, get_args
 
+from .errors import UserError
+
 Precision = Literal["fp32", "fp16", "fp16_fp32"]
 """fp16: half storage and arithmetic (cl_khr_fp16). fp16_fp32: half storage, fp32 sums, on any device."""
 
@@ -14,6 +16,14 @@ HALF_ROUNDING = 2.0**-11
 """The largest relative error of rounding a number to half precision."""
 
 FP32_TOLERANCE = 1e-4
+
+
+def as_precision(name: str) -> Precision:
+    """The precision of this name. Raises UserError for an unknown one."""
+    for precision in PRECISIONS:
+        if precision == name:
+            return precision
+    raise UserError(f"unknown precision {name!r}; known: {', '.join(PRECISIONS)}")
 
 
 def storage_bytes(precision: Precision) -> int:

@@ -16,7 +16,7 @@ from importlib.resources import files
 
 from .errors import UserError
 from .operators import EPILOGUES
-from .precision import PRECISIONS, Precision
+from .precision import Precision, as_precision
 
 OPTIONS = "-cl-std=CL1.2 -w"
 """OpenCL C 1.2 is what every phone has, and with 2.0 and 3.0 PoCL rejects atomics on shared virtual memory.
@@ -80,12 +80,10 @@ class Variant:
         match = _VARIANT.fullmatch(name)
         if match is None:
             raise UserError(f"unknown kernel {name!r}: was the plan made by another version of Splitfleet?")
-        precision = match["precision"] or "fp32"
-        assert precision in PRECISIONS
         return cls(
             match["family"],
             {letter: int(size) for letter, size in _BLOCK_PART.findall(match["block"] or "")},
-            precision,
+            as_precision(match["precision"] or "fp32"),
             match["float_output"] is not None,
             match["epilogue"] or "none",
             match["signal"] is not None,

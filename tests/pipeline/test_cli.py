@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from splitfleet.kernels import Device, Linear, lower
+from splitfleet.kernels.runner import Runner
 from splitfleet.pipeline.cli import main
 
 from ..conftest import StartPhone
 from ..infra.phones import PHONE
+from ..predictors.synthetic import CAPABILITIES
 from .campaigns import BODY
 
 VERBS = [
@@ -26,6 +29,8 @@ VERBS = [
     ["package", "list"],
     ["package", "download"],
     ["package", "verify"],
+    ["kernels", "check"],
+    ["kernels", "plan"],
     ["kernels", "litert-check"],
     ["agent", "build"],
     ["agent", "list"],
@@ -73,6 +78,8 @@ def test_help_shows_an_example(splitfleet: Splitfleet, verb: list[str]) -> None:
 def test_help_imports_no_heavy_module() -> None:
     program = f"""
 import sys
+from splitfleet.kernels import Device, Linear, lower
+from splitfleet.kernels.runner import Runner
 from splitfleet.pipeline.cli import main
 for verb in {[[], *VERBS]!r}:
     sys.argv = ["splitfleet", *verb, "--help"]
@@ -178,3 +185,27 @@ def test_a_phone_that_cannot_work_says_why(
     assert reason in device["reason"]
     assert phone.address in device["reason"]
     assert "no phone can be used" in err
+
+
+def test_kernels_plan_prints_the_plan_of_a_phone(splitfleet: Splitfleet, tmp_path: Path) -> None:
+    info = tmp_path / "info.json"
+    info.write_text(json.dumps(CAPABILITIES))
+    code, out, _ = splitfleet("kernels", "plan", "linear:rows=8,in=16,out=32,epilogue=relu", "--device", str(info))
+    assert code == 0
+    assert json.loads(out) == lower(Linear(8, 16, 32, "relu"), Device.from_capabilities(CAPABILITIES)).to_json()
+    code, _, err = splitfleet("kernels", "plan", "linear:rows=8,in=16,out=32", "--device", str(tmp_path / "none.json"))
+    assert code == 2
+    assert "none.json" in err
+
+
+def test_kernels_check_prints_a_table_and_names_devices_that_are_there(splitfleet: Splitfleet, runner: Runner) -> None:
+    code, out, _ = splitfleet("kernels", "check", "--platform", "portable", "--cases", "3", "--seed", "5", "--json")
+    assert code == 0
+    assert sum(row["cases"] for row in json.loads(out)["kernels"]) == 3
+    code, out, _ = splitfleet("kernels", "check", "--platform", "portable", "--cases", "1")
+    assert code == 0
+    assert "against NumPy" in out
+    assert "ok" in out
+    code, _, err = splitfleet("kernels", "check", "--device", "no such device")
+    assert code == 2
+    assert runner.device.name in err
