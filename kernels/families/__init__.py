@@ -20,10 +20,11 @@ from .conv_constant import CONV_CONSTANT
 from .conv_direct import CONV_DIRECT
 from .conv_image import CONV_IMAGE
 from .matmul import MATMUL
+from .matmul_tiled import MATMUL_TILED
 from .matvec import MATVEC
 from .winograd import WINOGRAD
 
-_ALL = (MATMUL, MATVEC, CONV_DIRECT, CONV_CONSTANT, CONV_IMAGE, WINOGRAD, DEPTHWISE, MAXPOOL, AVGPOOL)
+_ALL = (MATMUL, MATMUL_TILED, MATVEC, CONV_DIRECT, CONV_CONSTANT, CONV_IMAGE, WINOGRAD, DEPTHWISE, MAXPOOL, AVGPOOL)
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
 __all__ = ["FAMILIES", "Assembly", "Choice", "Family", "Request", "arguments"]

@@ -3,9 +3,15 @@
 from ..device import Device
 from ..precision import Precision
 from .base import Rules
+from .desktop import DesktopRules
 from .pocl import PoclRules
 
-_BY_VENDOR: dict[str, type[Rules]] = {"pocl": PoclRules}
+_BY_VENDOR: dict[str, type[Rules]] = {
+    "pocl": PoclRules,
+    "nvidia": DesktopRules,
+    "amd": DesktopRules,
+    "intel": DesktopRules,
+}
 
 
 def rules_for(device: Device, precision: Precision) -> Rules:

@@ -17,6 +17,9 @@ MATVEC_ROWS = 8
 MATVEC_ITEMS = 128
 """The most work-items of a work-group of `matvec` (MAX_ITEMS of its source)."""
 
+TILED_LANES, TILED_DEPTH, TILED_PANEL, TILED_MOST_ROWS = 16, 16, 4, 8
+"""Of `matmul_tiled`: side of its work-group, steps of k in a tile, columns and most rows of a work-item."""
+
 WINOGRAD_TILE = 4
 """Output pixels along a side of a tile of `winograd`."""
 
@@ -38,6 +41,14 @@ _WIDEST_PANEL = 16
 
 def matvec(shapes: Columns) -> Bools:
     return np.asarray((shapes["pointwise"] == 1) & (shapes["m"] <= MATVEC_ROWS))
+
+
+def matmul_tiled(shapes: Columns, device: Device, precision: Precision) -> Bools:
+    """Matrix products, where work-group and tiles fit the device."""
+    items = TILED_LANES**2
+    local_bytes = TILED_DEPTH * TILED_LANES * (TILED_MOST_ROWS + TILED_PANEL) * (2 if precision == "fp16" else 4)
+    fits = device.max_work_group_size >= items and min(device.max_work_item_sizes[:2]) >= TILED_LANES
+    return np.asarray((shapes["pointwise"] == 1) & fits & (local_bytes <= device.local_bytes))
 
 
 def winograd(shapes: Columns, device: Device, precision: Precision) -> Bools:

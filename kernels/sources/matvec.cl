@@ -5,7 +5,8 @@
 // size (any, BLOCK_S, 1) of at most MAX_ITEMS.
 #define MAX_ITEMS 128
 
-// A few rows have two sums each: an addition need not wait for the one before it. More rows are enough by themselves.
+// A few rows have two sums each: an addition need not wait for the one before it. More rows are enough by
+// themselves.
 #define LOAD_ROW(i)         \
   VEC sum##i = (VEC)(0.0f); \
   __global const STORED* in##i = input + (size_t)min(row + i, rows - 1) * depth;

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from splitfleet.kernels import Conv2d, Device, Linear, Operator, cuts, lower, lower_half, reference
@@ -53,6 +53,7 @@ def _linears(rows: st.SearchStrategy[int]) -> st.SearchStrategy[Operator]:
 
 OPERATORS = {
     "matvec": _linears(st.integers(1, 11)),
+    "matmul_tiled": _linears(st.integers(1, 150)),
     "conv_direct": _convolutions(),
     "conv_constant": _convolutions(st.integers(1, possible.CONSTANT_MOST_CHANNELS)),
     "winograd": _convolutions(
@@ -86,6 +87,7 @@ def test_family_agrees_with_numpy(runner: Runner, family: str, data: st.DataObje
     device = data.draw(
         own | st.builds(_like_a_gpu, st.just(runner.device), *gpu, st.sampled_from([4, 64, 4096]), st.booleans())
     )
+    assume(family != "matmul_tiled" or device.max_work_group_size >= possible.TILED_LANES**2)
     precision: Precision = data.draw(st.sampled_from(["fp32", "fp16_fp32"]))
     inputs, weights, residual = operator_tensors(operator, seed=operator.channels)
     expected = reference(operator, inputs, weights, residual)
@@ -108,6 +110,8 @@ def test_family_agrees_with_numpy(runner: Runner, family: str, data: st.DataObje
 @given(st.data(), devices())
 def test_every_launch_keeps_the_devices_limits(family: str, data: st.DataObject, device: Device) -> None:
     operator = data.draw(OPERATORS[family])
+    if family == "matmul_tiled":
+        assume(possible.matmul_tiled(_shape(operator), device, "fp32"))
     with only(family):
         plan = lower(operator, replace(device, image2d_max=(2048, 2048)))
     for launch in (*plan.setup, *plan.launches):
@@ -121,6 +125,7 @@ def test_every_launch_keeps_the_devices_limits(family: str, data: st.DataObject,
 
 
 LAYERS = {
+    "matmul_tiled": [Linear(130, 777, 131)],
     "matvec": [Linear(1, 768, 1000), Linear(5, 777, 100)],
     "winograd": [Conv2d(14, 14, 256, 96, 3, 3, 1, 1, 1), Conv2d(29, 7, 64, 40, 3, 3, 1, 0, 2)],
     "conv_image": [Conv2d(14, 14, 128, 64, 3, 3, 2, 1, 1), Linear(50, 768, 100)],
@@ -153,6 +158,9 @@ def test_possible_knows_what_a_family_cannot_compute() -> None:
     device = Device("a GPU", "a vendor", 2, 256, (256, 256, 64), 4, 2**24, True, True, image2d_max=(2048, 2048))
     assert possible.matvec(_shape(Linear(8, 3, 3)))
     assert not possible.matvec(_shape(Linear(9, 3, 3)))
+    assert possible.matmul_tiled(_shape(Linear(9, 3, 3)), device, "fp32")
+    assert not possible.matmul_tiled(_shape(Linear(9, 3, 3)), replace(device, max_work_group_size=128), "fp32")
+    assert not possible.matmul_tiled(_shape(Linear(9, 3, 3)), replace(device, local_bytes=8192), "fp32")
     assert possible.winograd(_shape(Conv2d(56, 56, 64, 64, 3, 3, 1, 1, 1)), device, "fp32")
     assert not possible.winograd(_shape(Conv2d(56, 56, 64, 64, 3, 3, 2, 1, 1)), device, "fp32"), "stride"
     assert not possible.winograd(_shape(Conv2d(7, 7, 512, 512, 3, 3, 1, 1, 1)), device, "fp32"), "memory"
