@@ -131,6 +131,11 @@ def built_agents(build_root: Path) -> list[BuiltAgent]:
     return sorted(found, key=lambda agent: (agent.abi, -agent.built_unix_s, agent.build))
 
 
+def header_folders() -> dict[str, Path]:
+    """The folders of the header-only libraries, by the name of the variable with which CMake is told."""
+    return {name: _wheel_folder(wheel, folder) for wheel, (name, folder) in _HEADER_WHEELS.items()}
+
+
 def sources_digest() -> str:
     """The hash of the agent's installed sources."""
     digest = sha256()
@@ -150,9 +155,9 @@ def _build(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         options = {
-            **{name: str(_wheel_folder(wheel, folder)) for wheel, (name, folder) in _HEADER_WHEELS.items()},
+            **{name: str(folder) for name, folder in header_folders().items()},
             **toolchain.definitions,
-            "CMAKE_MAKE_PROGRAM": str(_tool("ninja")),
+            "CMAKE_MAKE_PROGRAM": str(find_tool("ninja")),
             "SPLITFLEET_ISA_FLAGS": isa_flags,
             "SPLITFLEET_BUILD_ID": build_id,
             "SPLITFLEET_XNNPACK": "AUTO" if with_xnnpack else "OFF",
@@ -160,7 +165,7 @@ def _build(
             "SPLITFLEET_WARNINGS_AS_ERRORS": "OFF",
         }
         environment = {**toolchain.environment, "SOURCE_DATE_EPOCH": "0"}
-        cmake = str(_tool("cmake"))
+        cmake = str(find_tool("cmake"))
         definitions = [f"-D{name}={value}" for name, value in options.items()]
         configure = [cmake, "--preset", toolchain.preset, "-S", str(source), "-B", str(binary), *definitions]
         _run(configure, environment, "cmake")
@@ -202,7 +207,8 @@ def _sources() -> Iterator[tuple[str, bytes]]:
             yield name, entry.read_bytes()
 
 
-def _tool(name: str) -> Path:
+def find_tool(name: str) -> Path:
+    """cmake or ninja: that of the Python environment, else the system's. Raises HarnessError where there is none."""
     beside = Path(sysconfig.get_path("scripts"), name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:

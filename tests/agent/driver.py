@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ class Agent:
     program: Path
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    emulator: tuple[str, ...] = ()  # what runs the program, where this machine cannot
 
     def with_environment(self, **more: str) -> Agent:
-        return Agent(self.program, self.folder, {**self.environment, **more})
+        return replace(self, environment={**self.environment, **more})
 
     def call(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-        command = [self.program, *arguments]
+        command = [*self.emulator, self.program, *arguments]
         return subprocess.run(
             command, env=self._environment(), capture_output=True, text=True, check=False, timeout=TIMEOUT_S, **options
         )
