@@ -7,63 +7,38 @@ of the signal that Arm needs (a kernel of its own behind the half), but not what
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from splitfleet.kernels import Conv2d, Device, Linear, lower, lower_half, lower_sync
-from splitfleet.pipeline.agent_build import build_agent
 
-from .conftest import BUILDS
+from ..arm64 import OPENCL, build_arm_agent, emulator, needs_compiler, needs_opencl, needs_qemu, pocl_environment
 from .driver import Agent
 from .jobs import CPU, conv2d, cpu, job, linear
 from .test_build import MAX_AGENT_BYTES
 from .test_lowered_plans import check, programs
 
 CROSS = Path("/usr/aarch64-linux-gnu")
-OPENCL = BUILDS.parent / "arm64"  # made by infra/arm64/opencl.sh
-LIBRARIES = OPENCL / "usr/lib/aarch64-linux-gnu"
 
-pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.skipif(
-        shutil.which("aarch64-linux-gnu-g++") is None, reason="Debian's g++-aarch64-linux-gnu is absent"
-    ),
-]
-needs_qemu = pytest.mark.skipif(shutil.which("qemu-aarch64-static") is None, reason="qemu-user-static is absent")
-needs_opencl = pytest.mark.skipif(not OPENCL.is_dir(), reason="build/arm64 is absent: infra/arm64/opencl.sh makes it")
+pytestmark = [pytest.mark.peer, needs_compiler]
 
 
 @pytest.fixture(scope="session")
 def arm_program() -> Path:
-    return build_agent(abi="aarch64-linux", compiler="aarch64-linux-gnu-g++", build_root=BUILDS)
+    return build_arm_agent()
 
 
 @pytest.fixture
 def arm_agent(arm_program: Path, tmp_path: Path) -> Agent:
-    emulator = ("qemu-aarch64-static", "-L", str(CROSS))
-    return Agent(arm_program, tmp_path, {"SPLITFLEET_OPENCL": "/none/libOpenCL.so"}, emulator)
+    return Agent(arm_program, tmp_path, {"SPLITFLEET_OPENCL": "/none/libOpenCL.so"}, emulator(CROSS))
 
 
 @pytest.fixture
 def arm_agent_on_pocl(arm_program: Path, kernel_cache: Path, tmp_path: Path) -> Agent:
-    # PoCL looks for its files beside itself by a call that qemu does not lead into its -L folder: hence full paths.
-    # It runs `ld` to link a kernel. qemu would run this host's, which knows nothing of Arm.
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    (tools / "ld").symlink_to(shutil.which("aarch64-linux-gnu-ld") or "")
-    environment = {
-        "SPLITFLEET_OPENCL": f"{LIBRARIES}/libOpenCL.so.1",
-        "OCL_ICD_VENDORS": f"{LIBRARIES}/libpocl.so.2",
-        "POCL_CACHE_DIR": str(kernel_cache / "arm64"),
-        "POCL_MAX_PTHREAD_COUNT": "1",
-        "POCL_AFFINITY": "1",
-        "PATH": f"{tools}:/usr/bin:/bin",
-    }
-    (kernel_cache / "arm64").mkdir(exist_ok=True)
-    return Agent(arm_program, tmp_path, environment, ("qemu-aarch64-static", "-L", str(OPENCL)))
+    environment = pocl_environment(kernel_cache / "arm64", tmp_path / "tools")
+    return Agent(arm_program, tmp_path, environment, emulator(OPENCL))
 
 
 def elf(program: Path, what: str) -> str:
@@ -115,15 +90,18 @@ def test_lowered_plans_on_arm(arm_agent_on_pocl: Agent) -> None:
     convolved = lower(convolution, device)
     joining = lower_sync(device)
     assert half.launches[-1].kernel == "raise_signal"
+    # A kernel is compiled when it is first launched, which under qemu takes seconds: nobody shall poll meanwhile.
+    joins = ("event_wait", "finish", "svm_poll")
+    wholes = [(operator, whole), (convolution, convolved)]
     jobs = [
-        job("gpu", "gpu", operator=operator.to_json(), plan=whole.to_json(), wait="svm_poll"),
-        job("conv", "gpu", operator=convolution.to_json(), plan=convolved.to_json(), wait="event_wait"),
+        job(f"gpu-{i}-{join}", "gpu", operator=one.to_json(), plan=plan.to_json(), wait=join)
+        for i, (one, plan) in enumerate(wholes)
+        for join in joins
     ]
-    for join in ("svm_poll", "event_wait", "finish"):
-        jobs.append(job(f"sync-{join}", "sync", plan=joining.to_json(), join=join, checked_joins=500, **CPU))
-        jobs.append(
-            job(f"both-{join}", "coexec", operator=operator.to_json(), plan=half.to_json(), cut=16, join=join, **CPU)
-        )
+    split = {"operator": operator.to_json(), "plan": half.to_json(), "cut": 16, **CPU}
+    jobs += [job(f"both-{join}", "coexec", join=join, **split) for join in joins]
+    sync = {"plan": joining.to_json(), "checked_joins": 500, **CPU}
+    jobs += [job(f"sync-{join}", "sync", join=join, **sync) for join in joins]
     results = arm_agent_on_pocl.run([*programs([whole, half, convolved, joining]), *jobs])
     assert {name: result["status"] for name, result in results.items()} == {line["id"]: "ok" for line in jobs}
     assert all(result["max_relative_error"] < 1e-5 for name, result in results.items() if "sync" not in name)
