@@ -87,7 +87,7 @@ def build_agent(
     if isa not in toolchain.isa_flags:
         known = ", ".join(toolchain.isa_flags)
         raise UserError(f"no agent for {target.abi} can be built for the instruction set {isa!r}: choose {known}")
-    version = _run(toolchain.version, toolchain.environment, "the C++ compiler")
+    version = _compiler_version(toolchain)
     xnnpack = xnnpack_identity() if target.is_host else None
     build_id = _build_id(target, isa, toolchain, [version, xnnpack or "no XNNPACK"])
     agent = build_root / build_id / _PROGRAM
@@ -174,6 +174,12 @@ def _build(
         (binary / _PROGRAM).replace(finished / _PROGRAM)
         (finished / _FACTS).write_text(json.dumps(facts, indent=2) + "\n")
         finished.replace(agent.parent)
+
+
+def _compiler_version(toolchain: Toolchain) -> str:
+    """What the compiler tells of itself, but for clang's own folder: where a compiler lies decides nothing."""
+    lines = _run(toolchain.version, toolchain.environment, "the C++ compiler").splitlines()
+    return "\n".join(line for line in lines if not line.startswith("InstalledDir:"))
 
 
 def _build_id(target: Target, isa: str, toolchain: Toolchain, versions: Sequence[str]) -> str:

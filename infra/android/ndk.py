@@ -8,9 +8,9 @@ from pathlib import Path
 
 from splitfleet.kernels.errors import UserError
 
-# r27c is a long-term-support release; r27 brought ANDROID_SUPPORT_FLEXIBLE_PAGE_SIZES, for 16-KiB pages. Google publishes
-# the archive's SHA-1, 090e8083a715fdb1a3e402d0763c388abb03fb4e. Its SHA-256 is the one that Monero (contrib/depends) and
-# Termux pin, who each build with it on their own.
+# r27c is a long-term-support release; r27 brought ANDROID_SUPPORT_FLEXIBLE_PAGE_SIZES, for 16-KiB pages. Google
+# publishes the archive's SHA-1, 090e8083a715fdb1a3e402d0763c388abb03fb4e. Its SHA-256 is the one that Monero
+# (contrib/depends) and Termux pin, who each build with it on their own.
 NDK_ARCHIVE = "android-ndk-r27c-linux.zip"
 NDK_URL = f"https://dl.google.com/android/repository/{NDK_ARCHIVE}"
 NDK_SHA256 = "59c2f6dc96743b5daf5d1626684640b20a6bd2b1d85b13156b90333741bad5cc"
