@@ -32,7 +32,8 @@ def pocl_environment(cache: Path, tools: Path) -> dict[str, str]:
     """Variables with which the emulated agent finds PoCL. Both folders are made; `tools` gets a linker for Arm.
 
     PoCL looks for its files beside itself by a call that qemu does not lead into its -L folder: hence full paths. It
-    runs `ld` to link a kernel, and qemu would run this host's, which knows nothing of Arm.
+    runs `ld` to link a kernel, and qemu would run this host's, which knows nothing of Arm. Compiling a kernel takes an
+    emulated compiler many seconds: a job may have them.
     """
     libraries = OPENCL / "usr/lib/aarch64-linux-gnu"
     for folder in (cache, tools):
@@ -45,4 +46,5 @@ def pocl_environment(cache: Path, tools: Path) -> dict[str, str]:
         "POCL_MAX_PTHREAD_COUNT": "1",
         "POCL_AFFINITY": "1",
         "PATH": f"{tools}:/usr/bin:/bin",
+        "SPLITFLEET_GRACE_S": "100",
     }

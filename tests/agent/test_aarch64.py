@@ -90,8 +90,7 @@ def test_lowered_plans_on_arm(arm_agent_on_pocl: Agent) -> None:
     convolved = lower(convolution, device)
     joining = lower_sync(device)
     assert half.launches[-1].kernel == "raise_signal"
-    # A kernel is compiled when it is first launched, which under qemu takes seconds: nobody shall poll meanwhile.
-    joins = ("event_wait", "finish", "svm_poll")
+    joins = ("svm_poll", "event_wait", "finish")
     wholes = [(operator, whole), (convolution, convolved)]
     jobs = [
         job(f"gpu-{i}-{join}", "gpu", operator=one.to_json(), plan=plan.to_json(), wait=join)

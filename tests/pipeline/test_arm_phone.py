@@ -22,14 +22,14 @@ from ..infra.phones import PHONE, wait_until
 
 pytestmark = [pytest.mark.peer, needs_compiler, needs_qemu, needs_opencl]
 
-QUICK = Repeat(warmup=1, min_count=1, min_time_us=0, max_count=2, max_time_us=20_000)
+# Much patience: emulated repetitions are long, and the machine that runs the tests may be busy.
+QUICK = Repeat(warmup=1, min_count=1, min_time_us=0, max_count=2, max_time_us=5_000_000)
 BATCH_SECONDS = 120
 
 
 @pytest.fixture
 def arm_agent(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    # A kernel is compiled when it is first launched, which takes seconds here: nobody shall poll meanwhile.
-    variables = {**pocl_environment(tmp_path / "cache", tmp_path / "tools"), "SPLITFLEET_DISABLE_SVM": "1"}
+    variables = pocl_environment(tmp_path / "cache", tmp_path / "tools")
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
     command = shlex.join([*emulator(OPENCL), str(build_arm_agent())])
     script = tmp_path / "agent"
@@ -53,6 +53,6 @@ def test_a_batch_on_an_arm_phone(arm_agent: Path, start_phone: StartPhone) -> No
     assert wait_until(lambda: any(line["type"] == "end" for line in batch.read(0).lines), BATCH_SECONDS)
     lines = batch.read(0).lines
     assert lines[0]["isa"] == "neon"
-    assert [line["status"] for line in lines if line["type"] == "result"] == ["ok", "ok"]
+    assert [line["error"] for line in lines if line["type"] == "result"] == [None, None]
     batch.remove()
     transport.close()
