@@ -27,6 +27,24 @@ using ProgramCallback = void (*)(cl_program, void*);
   X(cl_int, clEnqueueFillImage,                                                                              \
     (cl_command_queue, cl_mem, const void*, const std::size_t*, const std::size_t*, cl_uint,                 \
      const cl_event*, cl_event*))                                                                            \
+  X(cl_int, clEnqueueReadBuffer,                                                                             \
+    (cl_command_queue, cl_mem, cl_bool, std::size_t, std::size_t, void*, cl_uint, const cl_event*,           \
+     cl_event*))                                                                                             \
+  X(cl_int, clEnqueueWriteBuffer,                                                                            \
+    (cl_command_queue, cl_mem, cl_bool, std::size_t, std::size_t, const void*, cl_uint, const cl_event*,     \
+     cl_event*))                                                                                             \
+  X(cl_int, clEnqueueCopyBuffer,                                                                             \
+    (cl_command_queue, cl_mem, cl_mem, std::size_t, std::size_t, std::size_t, cl_uint, const cl_event*,      \
+     cl_event*))                                                                                             \
+  X(cl_int, clEnqueueFillBuffer,                                                                             \
+    (cl_command_queue, cl_mem, const void*, std::size_t, std::size_t, std::size_t, cl_uint, const cl_event*, \
+     cl_event*))                                                                                             \
+  X(cl_int, clEnqueueReadImage,                                                                              \
+    (cl_command_queue, cl_mem, cl_bool, const std::size_t*, const std::size_t*, std::size_t, std::size_t,    \
+     void*, cl_uint, const cl_event*, cl_event*))                                                            \
+  X(cl_int, clEnqueueWriteImage,                                                                             \
+    (cl_command_queue, cl_mem, cl_bool, const std::size_t*, const std::size_t*, std::size_t, std::size_t,    \
+     const void*, cl_uint, const cl_event*, cl_event*))                                                      \
   X(cl_int, clReleaseMemObject, (cl_mem))                                                                    \
   X(void*, clEnqueueMapBuffer,                                                                               \
     (cl_command_queue, cl_mem, cl_bool, cl_bitfield, std::size_t, std::size_t, cl_uint, const cl_event*,     \

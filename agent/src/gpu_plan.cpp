@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "clock.hpp"
+#include "event_times.hpp"
 #include "pause.hpp"
 #include "status.hpp"
 
@@ -146,7 +147,13 @@ void GpuPlan::wait_until_running() const {
   }
 }
 
-void GpuPlan::enqueue() {
+void GpuPlan::enqueue(std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) enqueue_once(i == 0, i + 1 == count);
+  ClDevice::check(api_.clFlush(device_.queue()), "clFlush");
+}
+
+// The first launch of the first execution and the last one of the last have events.
+void GpuPlan::enqueue_once(bool is_first, bool is_last) {
   // Wraps around like the counter does; the kernels only compare for equality.
   sequence_ = static_cast<std::int32_t>(static_cast<std::uint32_t>(sequence_) + 1U);
   expected_ += signals_;
@@ -156,11 +163,10 @@ void GpuPlan::enqueue() {
       ClDevice::check(api_.clSetKernelArg(launch.kernel, index, sizeof(sequence_), &sequence_),
                       "sequence argument");
     }
-    const bool is_last = i + 1 == launches_.size();
-    cl_event* event = is_last ? &last_ : i == 0 ? &first_ : nullptr;
+    const bool ends = is_last && i + 1 == launches_.size();
+    cl_event* event = ends ? &last_ : is_first && i == 0 ? &first_ : nullptr;
     enqueue_launch(launch, "launch " + std::to_string(i), event);
   }
-  ClDevice::check(api_.clFlush(device_.queue()), "clFlush");
 }
 
 void GpuPlan::join() {
@@ -197,17 +203,8 @@ void GpuPlan::poll() const {
 EventTimes GpuPlan::take_times() {
   ClDevice::check(api_.clWaitForEvents(1, &last_), "clWaitForEvents");
   EventTimes times;
-  const auto read = [&](cl_event event, cl_uint name, std::int64_t& value) {
-    cl_ulong read_ns = 0;
-    ClDevice::check(api_.clGetEventProfilingInfo(event, name, sizeof(read_ns), &read_ns, nullptr),
-                    "clGetEventProfilingInfo");
-    value = static_cast<std::int64_t>(read_ns);
-  };
-  cl_event first = first_ != nullptr ? first_ : last_;
-  read(first, CL_PROFILING_COMMAND_QUEUED, times.queued_ns);
-  read(first, CL_PROFILING_COMMAND_SUBMIT, times.submit_ns);
-  read(first, CL_PROFILING_COMMAND_START, times.start_ns);
-  read(last_, CL_PROFILING_COMMAND_END, times.end_ns);
+  ClDevice::check(read_event_times(api_, first_ != nullptr ? first_ : last_, last_, times),
+                  "clGetEventProfilingInfo");
   release_events();
   return times;
 }

@@ -10,20 +10,12 @@
 
 #include "launch_plan.hpp"
 #include "memory.hpp"
+#include "timed.hpp"
 
 namespace splitfleet {
 
 // How the host learns that the GPU's part is done.
 enum class Join { svm_poll, event_wait, finish };
-
-// Profiling times of one execution, on the device's clock.
-struct EventTimes {
-  std::int64_t queued_ns = 0;
-  std::int64_t submit_ns = 0;
-  std::int64_t start_ns = 0;
-  std::int64_t end_ns = 0;
-  bool in_order() const { return queued_ns <= submit_ns && submit_ns <= start_ns && start_ns <= end_ns; }
-};
 
 class GpuPlan {
  public:
@@ -45,8 +37,9 @@ class GpuPlan {
   // be taken for a signal that stays out: a poll's deadline counts from the start of the last launch. Throws
   // as join().
   void prime();
-  // Enqueues one execution and flushes the queue.
-  void enqueue();
+  // Enqueues `count` executions back to back and flushes the queue. join() and take_times() then speak of all
+  // of them.
+  void enqueue(std::int64_t count = 1);
   // Returns when the execution's results are visible to the host. Throws JobError(timeout) when a polled
   // signal stays out.
   void join();
@@ -67,6 +60,7 @@ class GpuPlan {
   void set_argument(Launch& launch, cl_uint index, const PlanArgument& argument, const Buffer* signal) const;
   void enqueue_launch(const Launch& launch, const std::string& what, cl_event* event) const;
   void wait_until_running() const;
+  void enqueue_once(bool is_first, bool is_last);
   void poll() const;
   void release_events();
   void release_kernels();

@@ -23,6 +23,9 @@ constexpr std::int64_t kMaxTimeUs = 60'000'000;
 constexpr std::int64_t kMaxWarmup = 1'000;
 constexpr std::int64_t kMaxCheckedJoins = 10'000'000;
 constexpr std::size_t kMaxVariants = 16;
+constexpr std::int64_t kMaxChain = 64;
+constexpr std::int64_t kTransferStep = 4096;
+constexpr std::int64_t kMaxTransfer = 64 * 1024 * 1024;
 
 // The time bound's allowances beside the grace: one checked join, one execution of a variant.
 constexpr std::int64_t kDefaultGraceS = 30;
@@ -31,7 +34,10 @@ constexpr std::int64_t kTimeFactor = 10;
 constexpr std::int64_t kCheckedJoinUs = 2'000;
 constexpr std::int64_t kVariantUs = 500'000;
 
-constexpr const char* kKindNames[] = {"gpu", "cpu", "coexec", "sync", "compare"};
+constexpr const char* kKindNames[] = {"gpu", "cpu", "coexec", "sync", "compare", "transfer"};
+constexpr const char* kModeNames[] = {"single", "chain"};
+constexpr const char* kOperationNames[] = {"map_read", "map_write", "copy",        "fill",
+                                           "read",     "write",     "image_write", "image_read"};
 constexpr const char* kBackendNames[] = {"eigen", "xnnpack"};
 constexpr const char* kJoinNames[] = {"svm_poll", "event_wait", "finish"};
 
@@ -74,6 +80,24 @@ std::string parse_backend(const Fields& fields) {
   return kBackendNames[fields.has("backend") ? fields.one_of("backend", kBackendNames) : 0];
 }
 
+// How many executions a `gpu` job enqueues back to back.
+std::int64_t parse_chain(const Fields& fields) {
+  const bool is_chain = fields.has("mode") && fields.one_of("mode", kModeNames) == 1;
+  return is_chain ? fields.integer("chain_length", 2, kMaxChain) : 1;
+}
+
+Transfer parse_transfer(const Fields& fields) {
+  Transfer transfer;
+  transfer.operation = static_cast<Transfer::Operation>(fields.one_of("operation", kOperationNames));
+  const std::int64_t bytes = fields.integer("bytes", kTransferStep, kMaxTransfer);
+  if (bytes % kTransferStep != 0) {
+    throw JobError(Status::invalid_job, fields.path("bytes") + ": a multiple of 4096 is expected");
+  }
+  transfer.bytes = static_cast<std::size_t>(bytes);
+  transfer.cores = parse_host_core(fields);
+  return transfer;
+}
+
 Work parse_work(const Fields& fields, JobKind kind) {
   Work work;
   work.kind = kind;
@@ -84,6 +108,7 @@ Work parse_work(const Fields& fields, JobKind kind) {
     work.join = static_cast<Join>(fields.one_of(kind == JobKind::gpu ? "wait" : "join", kJoinNames));
   }
   if (kind != JobKind::gpu) work.backend = parse_backend(fields);
+  if (kind == JobKind::gpu) work.chain_length = parse_chain(fields);
   work.cores = kind == JobKind::gpu ? parse_host_core(fields) : parse_cores(fields);
   if (kind == JobKind::cpu) work.cut = work.op->out_channels;
   if (kind == JobKind::coexec) {
@@ -105,10 +130,12 @@ std::vector<Variant> parse_variants(const Fields& fields) {
   for (const Json& item : fields.array("variants", kMaxVariants)) {
     const Fields variant(item, fields.path("variants[" + std::to_string(variants.size()) + "]"));
     const auto kind = static_cast<JobKind>(variant.one_of("kind", kKindNames));
-    if (kind == JobKind::compare || kind == JobKind::sync) {
+    if (kind != JobKind::gpu && kind != JobKind::cpu && kind != JobKind::coexec) {
       throw JobError(Status::invalid_job, variant.path("kind") + ": a variant is gpu, cpu or coexec");
     }
     variants.push_back({variant.text("name", kMaxName), parse_work(variant, kind)});
+    if (variants.back().work.chain_length > 1)
+      throw JobError(Status::invalid_job, variant.path("mode") + ": a variant is executed singly");
     const std::string& backend = variants.back().work.backend;
     if (!backend.empty()) backends.insert(backend);
   }
@@ -131,6 +158,10 @@ const char* kind_name(JobKind kind) {
   return kKindNames[static_cast<int>(kind)];
 }
 
+const char* operation_name(Transfer::Operation operation) {
+  return kOperationNames[static_cast<int>(operation)];
+}
+
 std::string Job::backend() const {
   if (kind != JobKind::compare) return work.backend;
   for (const Variant& variant : variants) {
@@ -139,10 +170,12 @@ std::string Job::backend() const {
   return "";
 }
 
+std::int64_t Job::rounds_us() const {
+  return kVariantUs * rounds * static_cast<std::int64_t>(variants.size());
+}
+
 std::int64_t Job::time_bound_us() const {
-  const auto executions = rounds * static_cast<std::int64_t>(variants.size());
-  return grace_us() + kTimeFactor * repeat.max_time_us + kCheckedJoinUs * checked_joins +
-         kVariantUs * executions;
+  return grace_us() + kTimeFactor * repeat.max_time_us + kCheckedJoinUs * checked_joins + rounds_us();
 }
 
 Job parse_job(const Json& line) {
@@ -156,7 +189,11 @@ Job parse_job(const Json& line) {
     job.variants = parse_variants(fields);
     return job;
   }
-  job.work = parse_work(fields, job.kind);
+  if (job.kind == JobKind::transfer) {
+    job.transfer = parse_transfer(fields);
+  } else {
+    job.work = parse_work(fields, job.kind);
+  }
   job.repeat = parse_repeat(fields.object("repeat"));
   if (job.kind == JobKind::sync) job.checked_joins = fields.integer("checked_joins", 0, kMaxCheckedJoins);
   return job;

@@ -12,7 +12,7 @@
 
 namespace splitfleet {
 
-enum class JobKind { gpu, cpu, coexec, sync, compare };
+enum class JobKind { gpu, cpu, coexec, sync, compare, transfer };
 
 const char* kind_name(JobKind kind);
 
@@ -28,15 +28,26 @@ struct Repeat {
 
 // What one repetition executes: a GPU half, a CPU half, or both.
 struct Work {
-  JobKind kind = JobKind::cpu;  // never compare
+  JobKind kind = JobKind::cpu;  // neither compare nor transfer
   std::optional<Operator> op;   // the whole operator; none for sync
   std::int64_t cut = 0;         // the CPU computes channels [0, cut), the GPU the rest
   std::optional<LaunchPlan> plan;
   Join join = Join::finish;
-  std::vector<int> cores;  // one per thread of the CPU half; the first is the host's
-  std::string backend;     // computes the CPU half; empty without one
+  std::int64_t chain_length = 1;  // gpu: executions enqueued back to back, with one wait
+  std::vector<int> cores;         // one per thread of the CPU half; the first is the host's
+  std::string backend;            // computes the CPU half; empty without one
   bool verify = false;
 };
+
+// Moves `bytes` between host and device, or on the device.
+struct Transfer {
+  enum class Operation { map_read, map_write, copy, fill, read, write, image_write, image_read };
+  Operation operation = Operation::copy;
+  std::size_t bytes = 0;
+  std::vector<int> cores;  // the host's
+};
+
+const char* operation_name(Transfer::Operation operation);
 
 struct Variant {
   std::string name;
@@ -46,12 +57,15 @@ struct Variant {
 struct Job {
   std::string id;
   JobKind kind = JobKind::cpu;
-  Work work;                       // unless compare
+  Work work;                       // unless compare or transfer
+  Transfer transfer;               // transfer
   Repeat repeat;                   // unless compare
   std::int64_t checked_joins = 0;  // sync
   std::int64_t rounds = 0;         // compare
   std::vector<Variant> variants;   // compare
 
+  // How long the interleaved executions of `compare` may take.
+  std::int64_t rounds_us() const;
   // The backend of all CPU halves; empty without any.
   std::string backend() const;
   // After this time a job that has not ended is taken for hung.

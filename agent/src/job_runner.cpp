@@ -5,7 +5,9 @@
 #include "failure.hpp"
 #include "measure.hpp"
 #include "result_file.hpp"
+#include "transfer_work.hpp"
 #include "verify.hpp"
+#include "workload.hpp"
 
 namespace splitfleet {
 namespace {
@@ -19,13 +21,21 @@ const ProgramSource* find_program(const Programs& programs, const Work& work) {
 // Makes a workload ready that outlives what may go wrong in it: its kernels may hang.
 Workload& add(const Work& work, Machine& machine, const Programs& programs, MemoryBudget& budget,
               Workloads& workloads) {
-  workloads.push_back(std::make_unique<Workload>(machine, work, find_program(programs, work), budget));
-  workloads.back()->prime();
-  return *workloads.back();
+  auto owned = std::make_unique<Workload>(machine, work, find_program(programs, work), budget);
+  Workload& workload = *owned;
+  workloads.push_back(std::move(owned));
+  workload.prime();
+  return workload;
 }
 
 Json verify_if_asked(Workload& workload, Machine& machine, const MemoryBudget& budget) {
   return workload.work().verify && workload.work().op ? Json(verify(workload, machine, budget)) : Json();
+}
+
+void add_samples(const Samples& samples, JobKind kind, Json& result) {
+  result["warmup"] = samples.warmup;
+  result["rejected"] = samples.rejected_json();
+  result["samples"] = samples.samples_json(kind);
 }
 
 void run_single(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads,
@@ -37,21 +47,35 @@ void run_single(const Job& job, Machine& machine, const Programs& programs, Work
     result["checked_joins"] = job.checked_joins;
     result["mismatches"] = count_mismatches(workload, job.checked_joins);
   }
-  const Samples samples = measure(workload, job.repeat);
-  result["rejected"] = samples.rejected_json();
-  result["samples"] = samples.samples_json(job.kind);
+  if (job.kind == JobKind::gpu) {
+    result["mode"] = job.work.chain_length > 1 ? "chain" : "single";
+    result["chain_length"] = job.work.chain_length;
+  }
+  add_samples(measure(workload, job.repeat), job.kind, result);
+}
+
+void run_transfer(const Job& job, Machine& machine, Workloads& workloads, Json& result) {
+  MemoryBudget budget;
+  auto owned = std::make_unique<TransferWork>(machine, job.transfer, budget);
+  TransferWork& transfer = *owned;
+  workloads.push_back(std::move(owned));
+  transfer.check();
+  result["operation"] = operation_name(job.transfer.operation);
+  result["bytes"] = job.transfer.bytes;
+  add_samples(measure(transfer, job.repeat), job.kind, result);
 }
 
 void run_compare(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads,
                  Json& result) {
   MemoryBudget budget;
-  std::vector<Workload*> order;
+  std::vector<Timed*> order;
   Json errors = Json::array();
   for (const Variant& variant : job.variants) {
-    order.push_back(&add(variant.work, machine, programs, budget, workloads));
-    errors.push_back(verify_if_asked(*order.back(), machine, budget));
+    Workload& workload = add(variant.work, machine, programs, budget, workloads);
+    errors.push_back(verify_if_asked(workload, machine, budget));
+    order.push_back(&workload);
   }
-  const std::vector<Samples> samples = measure_interleaved(order, job.rounds);
+  const std::vector<Samples> samples = measure_interleaved(order, job.rounds, job.rounds_us());
   Samples rejected;
   Json variants = Json::array();
   for (std::size_t i = 0; i < samples.size(); ++i) {
@@ -59,6 +83,7 @@ void run_compare(const Job& job, Machine& machine, const Programs& programs, Wor
     rejected.rejected_event_order += samples[i].rejected_event_order;
     variants.push_back({{"name", job.variants[i].name},
                         {"max_relative_error", errors[i]},
+                        {"warmup", samples[i].warmup},
                         {"samples", samples[i].samples_json(job.variants[i].work.kind)}});
   }
   result["rejected"] = rejected.rejected_json();
@@ -73,6 +98,8 @@ Json run_job(const Job& job, Machine& machine, const Programs& programs, Workloa
                  {"status", "ok"},   {"error", nullptr}};
   if (job.kind == JobKind::compare) {
     run_compare(job, machine, programs, workloads, result);
+  } else if (job.kind == JobKind::transfer) {
+    run_transfer(job, machine, workloads, result);
   } else {
     run_single(job, machine, programs, workloads, result);
   }

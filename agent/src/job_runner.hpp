@@ -8,14 +8,14 @@
 
 #include "job.hpp"
 #include "machine.hpp"
-#include "workload.hpp"
+#include "timed.hpp"
 
 namespace splitfleet {
 
 using Programs = std::unordered_map<std::string, ProgramSource>;
 
 // What a job executes. It refers to the job, and taking it down waits for what the device still executes.
-using Workloads = std::vector<std::unique_ptr<Workload>>;
+using Workloads = std::vector<std::unique_ptr<Timed>>;
 
 // The job's result line (without the times that the worker adds); `workloads`, empty before, are left to the
 // caller. Throws JobError for every status but `ok`.

@@ -9,25 +9,24 @@
 #include "clock.hpp"
 #include "disturbance.hpp"
 #include "status.hpp"
+#include "warm_up.hpp"
 
 namespace splitfleet {
 namespace {
 
 constexpr std::int64_t kNoisyTimeFactor = 3;
 constexpr std::int64_t kNoisyRoundFactor = 5;
-constexpr int kVariantWarmup = 2;
-
-void execute_once(Workload& workload) {
-  workload.execute();
-  workload.settle();
-}
+constexpr int kMostTries = 5;             // of one execution in its place in a round
+constexpr std::int64_t kWarmupShare = 4;  // of the time that the repetitions may take
+constexpr std::int64_t kVariantWarmup = 2;
+constexpr std::int64_t kVariantWarmupUs = 100'000;
 
 // One timed execution: kept in `samples`, or counted as rejected there.
-bool sample_once(Workload& workload, Samples& samples, const Disturbance& disturbance) {
+bool sample_once(Timed& timed, Samples& samples, const Disturbance& disturbance) {
   const std::int64_t before = disturbance.reading();
-  const HostTimes host = workload.execute();
+  const HostTimes host = timed.execute();
   const bool was_switched_out = disturbance.spoils(before, host.wall_ns);
-  const std::optional<EventTimes> events = workload.settle();
+  const std::optional<EventTimes> events = timed.settle();
   if (was_switched_out) {
     ++samples.rejected_context_switch;
     return false;
@@ -39,6 +38,20 @@ bool sample_once(Workload& workload, Samples& samples, const Disturbance& distur
   samples.host.push_back(host);
   if (events) samples.events.push_back(*events);
   return true;
+}
+
+// One execution of a round, behind that of `previous`: kept in `samples` unless every try was disturbed.
+bool sample_in_turn(Timed& timed, Timed& previous, Samples& samples, const Disturbance& disturbance) {
+  for (int attempt = 0; attempt < kMostTries; ++attempt) {
+    if (attempt > 0) {
+      previous.pin_caller();
+      previous.execute();
+      previous.settle();
+    }
+    timed.pin_caller();
+    if (sample_once(timed, samples, disturbance)) return true;
+  }
+  return false;
 }
 
 bool is_settled(const Samples& samples, double ci) {
@@ -77,16 +90,16 @@ Json Samples::samples_json(JobKind kind) const {
   return json;
 }
 
-Samples measure(Workload& workload, const Repeat& repeat) {
-  workload.pin_caller();
-  for (std::int64_t i = 0; i < repeat.warmup; ++i) execute_once(workload);
-  const Disturbance disturbance;
+Samples measure(Timed& timed, const Repeat& repeat) {
+  timed.pin_caller();
   Samples samples;
+  samples.warmup = warm_up(timed, repeat.warmup, repeat.max_time_us / kWarmupShare);
+  const Disturbance disturbance;
   std::int64_t kept_ns = 0;
   std::int64_t next_look = repeat.min_count;
   const std::int64_t start_ns = now_ns();
   for (;;) {
-    if (sample_once(workload, samples, disturbance)) kept_ns += samples.host.back().wall_ns;
+    if (sample_once(timed, samples, disturbance)) kept_ns += samples.host.back().wall_ns;
     const auto count = static_cast<std::int64_t>(samples.host.size());
     const std::int64_t elapsed_us = (now_ns() - start_ns) / 1000;
     if (count >= repeat.max_count) return samples;
@@ -105,25 +118,28 @@ Samples measure(Workload& workload, const Repeat& repeat) {
   }
 }
 
-std::vector<Samples> measure_interleaved(const std::vector<Workload*>& workloads, std::int64_t rounds) {
-  for (Workload* workload : workloads) {
-    workload->pin_caller();
-    for (int i = 0; i < kVariantWarmup; ++i) execute_once(*workload);
+std::vector<Samples> measure_interleaved(const std::vector<Timed*>& timed, std::int64_t rounds,
+                                         std::int64_t longest_us) {
+  const std::size_t count = timed.size();
+  std::vector<Samples> samples(count);
+  const std::int64_t start_ns = now_ns();
+  for (std::size_t i = 0; i < count; ++i) {
+    timed[i]->pin_caller();
+    samples[i].warmup = warm_up(*timed[i], kVariantWarmup, kVariantWarmupUs);
   }
   const Disturbance disturbance;
-  const std::size_t count = workloads.size();
-  std::vector<Samples> samples(count);
   std::size_t kept = 0;
+  Timed* previous = timed.back();
   for (std::int64_t round = 0; kept < static_cast<std::size_t>(rounds); ++round) {
-    if (round == kNoisyRoundFactor * rounds) {
+    if (round == kNoisyRoundFactor * rounds || now_ns() - start_ns > longest_us * 1000) {
       throw JobError(Status::noisy, "only " + std::to_string(kept) + " of " + std::to_string(rounds) +
                                         " rounds survived " + std::to_string(round) + " attempts");
     }
     bool is_kept = true;
-    for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t i = 0; i < count && is_kept; ++i) {
       const std::size_t which = (i + static_cast<std::size_t>(round)) % count;
-      workloads[which]->pin_caller();
-      is_kept = sample_once(*workloads[which], samples[which], disturbance) && is_kept;
+      is_kept = sample_in_turn(*timed[which], *previous, samples[which], disturbance);
+      previous = timed[which];
     }
     if (is_kept) ++kept;
     for (Samples& variant : samples) {

@@ -51,6 +51,8 @@ class Buffer {
   Buffer& operator=(const Buffer&) = delete;
 
   std::size_t bytes() const { return bytes_; }
+  // The OpenCL object; null where the bytes are shared virtual memory or the host's own.
+  cl_mem memory() const { return memory_; }
   // True when the host may use the bytes while a kernel does.
   bool is_concurrent() const { return memory_ == nullptr; }
   // The bytes for the host, valid until unmap; waits for the queue unless is_concurrent.

@@ -103,7 +103,7 @@ HostTimes Workload::execute() {
   // wait for.
   if (cpu_ && input_ != nullptr) input_->map(CL_MAP_READ);
   if (cpu_ && residual_ != nullptr) residual_->map(CL_MAP_READ);
-  if (gpu_) gpu_->enqueue();
+  if (gpu_) gpu_->enqueue(work_.chain_length);
   if (cpu_) {
     const std::int64_t cpu_start_ns = now_ns();
     run_cpu_half();

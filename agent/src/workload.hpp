@@ -8,15 +8,10 @@
 
 #include "job.hpp"
 #include "machine.hpp"
+#include "timed.hpp"
 #include "values.hpp"
 
 namespace splitfleet {
-
-// The host's times of one execution.
-struct HostTimes {
-  std::int64_t wall_ns = 0;  // from before the first enqueue until all results are visible
-  std::int64_t cpu_ns = 0;   // the CPU half alone
-};
 
 // The output as the host sees it after an execution.
 struct OutputView {
@@ -27,7 +22,7 @@ struct OutputView {
   float get(std::int64_t row, std::int64_t channel) const { return elements.get(layout.at(row, channel)); }
 };
 
-class Workload {
+class Workload : public Timed {
  public:
   // Allocates, fills the operands and prepares both halves. `source` is the plan's program, where there is a
   // plan. Throws JobError.
@@ -35,12 +30,10 @@ class Workload {
 
   // Executes the GPU half once, so that its driver has compiled; before the first execute().
   void prime();
-  // Puts the calling thread where this workload's host part belongs. Outside the timed region.
-  void pin_caller() const { pool_.pin_caller(); }
-  // Executes once; afterwards the output is visible to the host. Call settle() before the next execution.
-  HostTimes execute();
-  // Ends an execution outside the timed region; the device's times, where there is a GPU half.
-  std::optional<EventTimes> settle();
+  void pin_caller() const override { pool_.pin_caller(); }
+  // A chain of executions back to back, where the work asks for one.
+  HostTimes execute() override;
+  std::optional<EventTimes> settle() override;
 
   const Work& work() const { return work_; }
   // What the operands hold.
