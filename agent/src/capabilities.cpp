@@ -62,12 +62,16 @@ Json backends(const Machine& machine) {
 
 }  // namespace
 
+const char* agent_build() {
+  return SPLITFLEET_BUILD_ID;
+}
+
 Json capabilities(const Machine& machine) {
   const ClDevice* device = machine.device();
   return {{"schema", kResultSchema},
           {"agent",
            {{"version", SPLITFLEET_VERSION},
-            {"build", SPLITFLEET_BUILD_ID},
+            {"build", agent_build()},
             {"compiler", compiler_name()},
             {"isa", instruction_set()},
             {"architecture", architecture()},
@@ -82,7 +86,7 @@ Json agent_line(const Machine& machine) {
   const ClDevice* device = machine.device();
   return {{"type", "agent"},
           {"schema", kResultSchema},
-          {"build", SPLITFLEET_BUILD_ID},
+          {"build", agent_build()},
           {"isa", instruction_set()},
           {"compiler", compiler_name()},
           {"backends", backends(machine)},

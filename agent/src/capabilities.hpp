@@ -6,6 +6,9 @@
 
 namespace splitfleet {
 
+// Identity of sources, flags and compiler.
+const char* agent_build();
+
 // The object that `splitfleet-agent info` prints.
 Json capabilities(const Machine& machine);
 

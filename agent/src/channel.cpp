@@ -34,6 +34,10 @@ bool Channel::send(const std::string& line) {
   return true;
 }
 
+bool Channel::become_output() const {
+  return dup2(socket_, STDOUT_FILENO) == STDOUT_FILENO;
+}
+
 Channel::Receipt Channel::receive(std::string& line, std::int64_t deadline_ns) {
   std::string piece(kPiece, '\0');
   while (!take_line(line)) {

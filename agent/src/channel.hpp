@@ -17,6 +17,9 @@ class Channel {
   // False when the other end is gone. `line` holds no line feed.
   bool send(const std::string& line);
 
+  // Makes the channel this process's standard output, for a program to be executed; false when that fails.
+  bool become_output() const;
+
   enum class Receipt { line, closed, late };
   // The next whole line, waited for until `deadline_ns` of the monotonic clock. `closed` too when the other
   // end sends more than a line can hold.

@@ -51,6 +51,9 @@ using ProgramCallback = void (*)(cl_program, void*);
      cl_event*, cl_int*))                                                                                    \
   X(cl_int, clEnqueueUnmapMemObject, (cl_command_queue, cl_mem, void*, cl_uint, const cl_event*, cl_event*)) \
   X(cl_program, clCreateProgramWithSource, (cl_context, cl_uint, const char**, const std::size_t*, cl_int*)) \
+  X(cl_program, clCreateProgramWithBinary,                                                                   \
+    (cl_context, cl_uint, const cl_device_id*, const std::size_t*, const unsigned char**, cl_int*, cl_int*)) \
+  X(cl_int, clGetProgramInfo, (cl_program, cl_uint, std::size_t, void*, std::size_t*))                       \
   X(cl_int, clBuildProgram, (cl_program, cl_uint, const cl_device_id*, const char*, ProgramCallback, void*)) \
   X(cl_int, clGetProgramBuildInfo, (cl_program, cl_device_id, cl_uint, std::size_t, void*, std::size_t*))    \
   X(cl_int, clReleaseProgram, (cl_program))                                                                  \

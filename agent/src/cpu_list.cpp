@@ -1,11 +1,10 @@
 #include "cpu_list.hpp"
 
-#include <dirent.h>
-
 #include <algorithm>
-#include <cstdlib>
-#include <fstream>
+#include <cmath>
 #include <string>
+
+#include "system_files.hpp"
 
 namespace splitfleet {
 namespace {
@@ -24,19 +23,14 @@ std::optional<int> core_id(const std::string& name) {
 }  // namespace
 
 std::vector<Core> list_cores() {
-  const char* root = std::getenv("SPLITFLEET_SYSROOT");
-  const std::string folder = std::string(root != nullptr ? root : "") + "/sys/devices/system/cpu";
+  const std::string folder = "/sys/devices/system/cpu";
   std::vector<Core> cores;
-  DIR* listing = opendir(folder.c_str());
-  if (listing == nullptr) return cores;
-  while (const dirent* entry = readdir(listing)) {
-    const std::optional<int> id = core_id(entry->d_name);
+  for (const std::string& entry : entries(folder)) {
+    const std::optional<int> id = core_id(entry);
     if (!id) continue;
-    std::ifstream file(folder + "/" + entry->d_name + "/cpufreq/cpuinfo_max_freq");
-    std::int64_t khz = 0;
-    cores.push_back({*id, file >> khz ? std::optional<std::int64_t>(khz) : std::nullopt});
+    const std::optional<double> khz = first_number(folder + "/" + entry + "/cpufreq/cpuinfo_max_freq");
+    cores.push_back({*id, khz ? std::optional<std::int64_t>(std::llround(*khz)) : std::nullopt});
   }
-  closedir(listing);
   std::sort(cores.begin(), cores.end(), [](const Core& a, const Core& b) { return a.id < b.id; });
   return cores;
 }

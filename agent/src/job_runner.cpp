@@ -94,6 +94,7 @@ void run_compare(const Job& job, Machine& machine, const Programs& programs, Wor
 
 Json run_job(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads) {
   const std::int64_t built_before_ns = machine.built_ns();
+  const std::int64_t compiled_before = machine.compiled();
   Json result = {{"type", "result"}, {"schema", kResultSchema}, {"id", job.id}, {"kind", kind_name(job.kind)},
                  {"status", "ok"},   {"error", nullptr}};
   if (job.kind == JobKind::compare) {
@@ -105,6 +106,7 @@ Json run_job(const Job& job, Machine& machine, const Programs& programs, Workloa
   }
   if (!job.backend().empty()) result["backend"] = machine.backend(job.backend()).version();
   result["build_us"] = (machine.built_ns() - built_before_ns) / 1000;
+  result["cached"] = machine.compiled() == compiled_before;
   return result;
 }
 

@@ -6,10 +6,10 @@
 
 namespace splitfleet {
 
-Machine::Machine() : backends_(make_cpu_backends()) {
+Machine::Machine(const StoreSettings& settings) : backends_(make_cpu_backends()) {
   try {
     device_ = ClDevice::open();
-    programs_ = std::make_unique<ProgramCache>(*device_);
+    programs_ = std::make_unique<ProgramCache>(*device_, settings);
   } catch (const std::exception& error) {
     opencl_error_ = one_line(error.what(), 2000);
   }

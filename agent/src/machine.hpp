@@ -16,7 +16,8 @@ namespace splitfleet {
 
 class Machine {
  public:
-  Machine();
+  // Without settings no program binaries are kept.
+  explicit Machine(const StoreSettings& settings = {});
 
   // Null without OpenCL; opencl_error() then says what was tried.
   const ClDevice* device() const { return device_.get(); }
@@ -24,6 +25,7 @@ class Machine {
   // Throws JobError(unsupported) without OpenCL.
   const ClDevice& require_device() const;
   ProgramCache& programs() const { return *programs_; }
+  std::int64_t compiled() const { return programs_ ? programs_->compiled() : 0; }
   std::int64_t built_ns() const { return programs_ ? programs_->built_ns() : 0; }
   const std::vector<std::unique_ptr<CpuBackend>>& backends() const { return backends_; }
   // Throws JobError(unsupported) when that backend is not built in.

@@ -13,8 +13,9 @@
 namespace {
 
 constexpr const char* kUsage =
-    "usage: splitfleet-agent info               print this device's capabilities as JSON\n"
-    "       splitfleet-agent run JOBS RESULTS   execute the job file JOBS, append to RESULTS\n"
+    "usage: splitfleet-agent info                            print this device's capabilities as JSON\n"
+    "       splitfleet-agent run [--no-cache] JOBS RESULTS   execute the job file JOBS, append to RESULTS\n"
+    "--no-cache: compile every program, though its binary is kept from an earlier run\n"
     "exit codes: 0 done, 1 a file cannot be read or written, 2 wrong use, 3 the device does not answer "
     "(restart it), 4 RESULTS is in use\n";
 
@@ -29,7 +30,9 @@ int run(int argc, char** argv) {
   if (verb == "info" && argc == 2) {
     print_info();
   } else if (verb == "run" && argc == 4) {
-    splitfleet::run_batch(argv[2], argv[3]);
+    splitfleet::run_batch(argv[2], argv[3], true);
+  } else if (verb == "run" && argc == 5 && argv[2] == std::string("--no-cache")) {
+    splitfleet::run_batch(argv[3], argv[4], false);
   } else {
     std::fputs(kUsage, stderr);
     return splitfleet::kExitUsage;

@@ -54,14 +54,14 @@ bool is_result_of(const JobLine& job, const Json& line) {
 
 }  // namespace
 
-Json Supervisor::open() {
+Json Supervisor::open(const StoreSettings& settings) {
   std::string trouble;
   for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
-    worker_ = std::make_unique<WorkerProcess>([this](Channel& channel) {
+    worker_ = std::make_unique<WorkerProcess>([&](Channel& channel) {
       // Locks end with the supervisor, not with a worker that outlives it in the driver.
       results_.close_files();
       lock_.close_files();
-      serve_jobs(channel, jobs_);
+      serve_jobs(channel, jobs_, settings);
     });
     std::string line;
     const Channel::Receipt receipt = worker_->channel().receive(line, now_ns() + kOpenNs);
@@ -83,7 +83,9 @@ void Supervisor::answer(std::size_t index) {
   std::string death = "the agent ended twice in this job";
   if (!line.error.empty()) return append(line, Status::invalid_job, line.error, started_unix_us);
   while (results_.attempts(line.id) < kMostAttempts) {
-    if (!worker_ || worker_->has_ended()) open();
+    // A second time nothing is read from the cache: a binary that crashes the driver would do so again.
+    const bool is_first = results_.attempts(line.id) == 0;
+    if (!worker_ || worker_->has_ended()) open(is_first ? settings_ : StoreSettings{});
     results_.begin(line.id);
     const Attempt attempt = execute(line, index);
     if (attempt.end == Attempt::End::result) {
@@ -134,8 +136,13 @@ void Supervisor::append(const JobLine& line, Status status, const std::string& e
   results_.append(result);
 }
 
+void Supervisor::close() {
+  if (worker_ && !worker_->close()) throw AgentError(kExitDevice, kStuck);
+  worker_.reset();
+}
+
 void Supervisor::end_worker() {
-  if (worker_ && !worker_->end()) throw AgentError(kExitDevice, kStuck);
+  if (!worker_->end()) throw AgentError(kExitDevice, kStuck);
   worker_.reset();
 }
 

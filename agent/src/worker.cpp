@@ -52,13 +52,12 @@ void answer(Channel& channel, const JobFile& jobs, const JobLine& line, Machine&
 
 }  // namespace
 
-void serve_jobs(Channel& channel, const JobFile& jobs) {
-  Machine machine;
+void serve_jobs(Channel& channel, const JobFile& jobs, const StoreSettings& settings) {
+  Machine machine(settings);
   channel.send(to_line(agent_line(machine)));
   for (std::string request; channel.receive(request, kForever) == Channel::Receipt::line;) {
     answer(channel, jobs, jobs.jobs.at(std::stoul(request)), machine);
   }
-  _exit(0);  // a driver's own ending may hang
 }
 
 }  // namespace splitfleet

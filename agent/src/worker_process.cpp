@@ -21,6 +21,7 @@
 namespace splitfleet {
 namespace {
 
+constexpr std::int64_t kCloseNs = 5'000'000'000;
 constexpr std::int64_t kReapNs = 10'000'000'000;
 constexpr std::chrono::milliseconds kReapPause{2};
 
@@ -64,10 +65,10 @@ WorkerProcess::WorkerProcess(const std::function<void(Channel&)>& serve) {
   const pid_t parent = getpid();
   pid_ = fork();
   if (pid_ == 0) {
-    close(sockets[0]);
+    ::close(sockets[0]);
     be_the_child(parent, sockets[1], serve);
   }
-  close(sockets[1]);
+  ::close(sockets[1]);
   channel_ = std::make_unique<Channel>(sockets[0]);
   if (pid_ < 0) fail("fork");
 }
@@ -82,10 +83,18 @@ bool WorkerProcess::has_ended() {
   return is_reaped_;
 }
 
+bool WorkerProcess::close() {
+  channel_.reset();
+  return has_ended_within(kCloseNs) || end();
+}
+
 bool WorkerProcess::end() {
-  if (has_ended()) return true;
-  kill(pid_, SIGKILL);
-  const std::int64_t deadline_ns = now_ns() + kReapNs;
+  if (!has_ended()) kill(pid_, SIGKILL);
+  return has_ended_within(kReapNs);
+}
+
+bool WorkerProcess::has_ended_within(std::int64_t longest_ns) {
+  const std::int64_t deadline_ns = now_ns() + longest_ns;
   while (!has_ended() && now_ns() < deadline_ns) std::this_thread::sleep_for(kReapPause);
   return is_reaped_;
 }

@@ -26,6 +26,8 @@ class WorkerProcess {
   Channel& channel() { return *channel_; }
   // Whether the child has ended by itself.
   bool has_ended();
+  // Closes the channel and gives the child some seconds to end by itself, then end().
+  bool close();
   // Kills the child and waits for its end. False when it is not gone after 10 s: a driver holds it in the
   // kernel.
   bool end();
@@ -33,6 +35,8 @@ class WorkerProcess {
   std::string last_words() const;
 
  private:
+  bool has_ended_within(std::int64_t longest_ns);
+
   pid_t pid_ = -1;
   bool is_reaped_ = false;
   int wait_status_ = 0;

@@ -74,7 +74,8 @@ class Agent:
         return [json.loads(line) for line in self.results.read_text().splitlines()]
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "HOME": str(self.folder), **self.environment}
+        cache = {"SPLITFLEET_CACHE_DIR": str(self.folder / "cache")}
+        return {**os.environ, "HOME": str(self.folder), **cache, **self.environment}
 
 
 def _encoded(line: Line | str | bytes) -> bytes:

@@ -49,9 +49,9 @@ def test_torn_last_line_is_cut_off(agent_without_opencl: Agent) -> None:
     agent.run(small_jobs(3))
     whole = agent.results.read_bytes()
     lines = whole.splitlines(keepends=True)
-    agent.results.write_bytes(b"".join(lines[:3]) + lines[3][:25])
+    agent.results.write_bytes(b"".join(lines[:4]) + lines[4][:25])
     assert results_of(agent.again()) == ["job-0", "job-1", "job-2"]
-    assert agent.results.read_bytes().startswith(b"".join(lines[:3]))
+    assert agent.results.read_bytes().startswith(b"".join(lines[:4]))
 
 
 def test_a_finished_batch_is_left_alone(agent_without_opencl: Agent) -> None:
