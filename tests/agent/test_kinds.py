@@ -29,11 +29,12 @@ def check_samples(result: Line, names: set[str]) -> None:
 
 def test_a_batch_is_framed_and_in_order(agent: Agent) -> None:
     agent.run([*PROGRAMS, cpu("b", linear(3, 5, 7)), cpu("a", linear(3, 5, 7))])
-    first, *results, end = agent.read()
+    first, start, *results, last, end = agent.read()
     assert first["type"] == "agent"
     assert first["opencl"].startswith("OpenCL 3.0 PoCL")
     assert first["backends"]["eigen"].startswith("eigen-")
     assert [line["id"] for line in results] == ["b", "a"]
+    assert [line["type"] for line in (start, last)] == ["telemetry", "telemetry"]
     assert end == {"type": "end", "schema": 2, "jobs": 2}
 
 
