@@ -52,6 +52,12 @@ class Samples(Section):
     pool2d: _Count = 100
 
 
+Mode = Literal["single", "chain"]
+_Transfer = Annotated[int, Field(ge=4, le=1 << 30, multiple_of=4)]
+TRANSFER_BYTES = tuple(4096 * 4**power for power in range(8))
+"""4 KiB to 64 MiB."""
+
+
 class Measure(Section):
     """What is measured of each operator, and how."""
 
@@ -61,6 +67,9 @@ class Measure(Section):
     checked_joins: int = Field(default=REQUIRED_JOINS, ge=0, le=10_000_000)
     backend: Backend = "eigen"
     precision: Precision = "fp32"
+    modes: tuple[Mode, ...] = Field(default=("single",), min_length=1)
+    chain_length: int = Field(default=8, ge=2, le=64)
+    transfers: tuple[_Transfer, ...] = TRANSFER_BYTES
     repeat: Repeat = Repeat()
 
     @property
@@ -68,10 +77,17 @@ class Measure(Section):
         """What is asked of every phone."""
         return Conditions(self.backend, self.precision)
 
-    @field_validator("threads", "joins", mode="before")
+    @field_validator("threads", "joins", "modes", "transfers", mode="before")
     @classmethod
     def _list(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("modes")
+    @classmethod
+    def _single(cls, value: tuple[Mode, ...]) -> tuple[Mode, ...]:
+        if "single" not in value:
+            raise ValueError('predictors learn from single executions: write ["single"] or ["single", "chain"]')
+        return value
 
     @field_validator("threads", mode="before")
     @classmethod

@@ -61,9 +61,11 @@ class JobFactory:
     profile: DeviceProfile
     repeat: Repeat
 
-    def gpu(self, operator: Operator, wait: str = "event_wait") -> Job:
+    def gpu(self, operator: Operator, wait: str = "event_wait", chain_length: int | None = None) -> Job:
+        """Waits after each execution or, with `chain_length`, after so many that are enqueued back to back."""
         plan = lower(operator, self.profile.device, precision=self.profile.conditions.precision)
-        return self._job({**self._gpu_part(operator, plan), "wait": wait}, [plan])
+        mode = {"mode": "single"} if chain_length is None else {"mode": "chain", "chain_length": chain_length}
+        return self._job({**self._gpu_part(operator, plan), "wait": wait, **mode}, [plan])
 
     def cpu(self, operator: Operator, threads: int) -> Job:
         return self._job({"kind": "cpu", "operator": operator.to_json(), "verify": True, **self._cpu_part(threads)}, [])
@@ -80,6 +82,10 @@ class JobFactory:
         plan = lower_sync(self.profile.device)
         body = {"kind": "sync", "plan": plan.to_json(), "join": join, "checked_joins": checked_joins, "part": part}
         return self._job({**body, **self._cpu_part(threads)}, [plan])
+
+    def transfer(self, operation: str, size_bytes: int) -> Job:
+        """Moves bytes between the host and the GPU's memory, or within it."""
+        return self._job({"kind": "transfer", "operation": operation, "bytes": size_bytes}, [])
 
     def compare(self, variants: dict[str, Job], rounds: int) -> Job:
         """Executes the variants' jobs interleaved, each once a round."""

@@ -80,6 +80,23 @@ def transfer_rows(traces: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
+def chain_figures(traces: pd.DataFrame) -> dict[str, Any] | None:
+    """How long an execution takes within a chain, over the same one waited for by itself: the median over operators.
+
+    None where no operator was measured both ways.
+    """
+    gpu = traces[(traces["kind"] == "gpu") & (traces["status"] == "ok")]
+    gpu = gpu.assign(us=[float(np.median(ns)) / 1e3 for ns in gpu["wall_ns"]])
+    chains = gpu[gpu["mode"] == "chain"]
+    single = gpu[gpu["mode"] == "single"].groupby("operator")["us"].median()
+    chained = (chains["us"] / chains["chain_length"]).groupby(chains["operator"]).median()
+    ratios = (chained / single).dropna()
+    if ratios.empty:
+        return None
+    length = int(chains["chain_length"].max())
+    return {"operators": len(ratios), "chain_length": length, "ratio_median": float(ratios.median())}
+
+
 def _line(sizes_bytes: _Floats, times_us: _Floats) -> tuple[float, float]:
     """Non-negative (fixed us, us per byte) with the least squared relative error."""
     from scipy.optimize import nnls

@@ -17,7 +17,7 @@ from splitfleet.predictors.traces import read_traces
 from .campaign_run import campaign_status
 from .join_record import joins_before
 from .ledger import Ledger
-from .overheads import join_order, join_rows, transfer_rows
+from .overheads import chain_figures, join_order, join_rows, transfer_rows
 from .profile import load_profiles
 from .publishing import PUBLISHED
 from .splits import layer_rows, split_figures
@@ -57,6 +57,7 @@ _NOT_MEASURED: dict[str, Any] = {
     "join_costs": [],
     "join_order": "",
     "polling": None,
+    "chains": None,
     "transfers": [],
 }
 
@@ -76,6 +77,7 @@ def _overheads(folder: Path, name: str, traces: pd.DataFrame) -> dict[str, Any]:
         "join_costs": joins,
         "join_order": join_order(joins),
         "polling": _polling(folder, name, traces),
+        "chains": chain_figures(traces),
         "transfers": transfer_rows(traces),
     }
 

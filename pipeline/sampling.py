@@ -24,6 +24,8 @@ from .profile import DeviceProfile
 _SLICE_SHARE = 0.6
 _JITTER_OCTAVES = 0.7
 _TRIES_PER_SAMPLE = 50
+BUFFER_TRANSFERS = ("map_read", "map_write", "read", "write", "copy", "fill")
+IMAGE_TRANSFERS = ("image_write", "image_read")
 _FEW_CHECKED_JOINS = 1_000
 _CHECKED_JOINS_A_JOB = 50_000  # some seconds of work
 
@@ -43,9 +45,11 @@ def sample_operators(campaign: Campaign) -> list[Operator]:
 
 
 def plan_jobs(campaign: Campaign, profile: DeviceProfile, checked_before: CheckedJoins | None = None) -> list[Job]:
-    """The jobs of one device class: each operator on the GPU and for each thread count on the CPU, and each join.
+    """The jobs of one device class: each operator on the GPU and for each thread count on the CPU, each join, and each
+    transfer.
 
-    Thread counts above the number of cores in the mask, and polling without fine-grained SVM, are left out.
+    Thread counts above the number of cores in the mask, polling without fine-grained SVM, images where there are none
+    and transfers larger than one allocation are left out.
     `checked_before` are joins by polling that earlier campaigns of the class checked.
     Raises UserError when no thread count remains.
     """
@@ -54,10 +58,20 @@ def plan_jobs(campaign: Campaign, profile: DeviceProfile, checked_before: Checke
     make = JobFactory(profile, measure.repeat)
     operators = sample_operators(campaign)
     jobs = [make.gpu(operator) for operator in operators]
+    if "chain" in measure.modes:
+        jobs += [make.gpu(operator, chain_length=measure.chain_length) for operator in operators]
     jobs += [make.cpu(operator, count) for count in threads for operator in operators]
     for join in allowed_joins(campaign, profile):
         jobs += _sync_jobs(make, join, threads, measure.checked_joins, checked_before or CheckedJoins())
-    return jobs
+    return jobs + [make.transfer(operation, size) for operation, size in _transfers(campaign, profile)]
+
+
+def _transfers(campaign: Campaign, profile: DeviceProfile) -> list[tuple[str, int]]:
+    """Every operation that the device can do, with each size that one allocation may have."""
+    opencl = profile.capabilities["opencl"]
+    images = IMAGE_TRANSFERS if min(opencl["image2d_max"]) else ()
+    sizes = [size for size in campaign.measure.transfers if size <= opencl["max_alloc_bytes"]]
+    return [(operation, size) for operation in (*BUFFER_TRANSFERS, *images) for size in sizes]
 
 
 def _sync_jobs(make: JobFactory, join: Join, threads: list[int], checked_joins: int, before: CheckedJoins) -> list[Job]:

@@ -40,6 +40,9 @@ def _summary(found: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("joining", found["join_order"]))
     if polling := found["polling"]:
         rows.append(("polling is", f"{'allowed' if polling['allowed'] else 'refused'}: {polling['reason']}"))
+    if chains := found["chains"]:
+        share = f"{chains['ratio_median']:.1%} of its time alone (median of {chains['operators']} operators)"
+        rows.append((f"a GPU execution in a chain of {chains['chain_length']}", share))
     if found["interference"]:
         rows.append(("both halves at once", _interference(found["interference"])))
     if splits := found["splits"]:

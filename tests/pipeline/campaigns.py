@@ -9,6 +9,7 @@ BODY = """
 samples = { linear = SAMPLES, conv2d = 2 }
 joins = ["event_wait"]
 checked_joins = 10
+transfers = []
 [measure.repeat]
 warmup = 1
 min_count = 1

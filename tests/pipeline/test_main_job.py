@@ -29,6 +29,7 @@ seed = 3
 [measure]
 samples = { linear = 16, conv2d = 14 }
 checked_joins = 1000
+transfers = [4096]
 [measure.repeat]
 warmup = 1
 min_count = 5
@@ -102,7 +103,7 @@ def published(tmp_path: Path, start_phone: StartPhone, one_agent: None) -> dict[
 
 def test_from_a_phone_to_a_published_table(published: dict[str, Any], tmp_path: Path) -> None:
     (counts,) = published["summary"]["counts"]
-    assert counts["jobs"] == 2 * 30 + 3  # on the GPU and on the CPU, and three joins
+    assert counts["jobs"] == 2 * 30 + 3 + 8  # on the GPU and on the CPU, three joins, eight ways to move bytes
     assert counts["done"] + counts["rejected"] == counts["jobs"]
 
     traces = read_traces(tmp_path / "runs" / "small")

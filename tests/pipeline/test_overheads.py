@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from splitfleet.pipeline.overheads import join_order, join_rows, transfer_rows
+from splitfleet.pipeline.overheads import chain_figures, join_order, join_rows, transfer_rows
 
 from ..predictors.synthetic import JOINS, THREADS, trace_row, trace_rows, traces
 
@@ -41,6 +41,22 @@ def test_each_join_and_thread_count_has_its_median_and_tail(tmp_path: Path) -> N
 )
 def test_the_order_of_the_joins_is_said(costs: dict[str, float], words: str) -> None:
     assert join_order([{"join": join, "threads": 2, "median_us": float(us)} for join, us in costs.items()]) == words
+
+
+def test_a_chain_is_compared_with_single_executions(tmp_path: Path) -> None:
+    def gpu(name: str, mode: str, wall_us: float, **fields: object) -> dict[str, object]:
+        return trace_row(
+            "gpu", f"{name}-{mode}", operator=name, **{"mode": mode, "wall_ns": [int(1e3 * wall_us)], **fields}
+        )
+
+    rows = [gpu(name, "single", 100.0) for name in "abc"]
+    rows += [gpu(name, "chain", us, chain_length=8) for name, us in {"a": 400.0, "b": 480.0, "d": 1.0}.items()]
+    found = chain_figures(traces(tmp_path, rows))
+    assert found == {"operators": 2, "chain_length": 8, "ratio_median": pytest.approx(0.55)}
+
+
+def test_without_chains_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    assert chain_figures(traces(tmp_path, trace_rows(12))) is None
 
 
 def test_a_transfer_is_a_fixed_cost_and_a_rate(tmp_path: Path) -> None:

@@ -131,3 +131,21 @@ def test_other_joins_need_no_million(tmp_path: Path) -> None:
 )
 def test_big_cores_are_those_above_the_slowest(frequencies: list[int | None], mask: int) -> None:
     assert big_core_mask([{"id": i, "max_khz": value} for i, value in enumerate(frequencies)]) == mask
+
+
+@pytest.mark.parametrize(("images", "operations"), [([1024, 1024], 8), ([0, 0], 6)])
+def test_transfers_are_those_that_the_device_can_do(tmp_path: Path, images: list[int], operations: int) -> None:
+    path = write_campaign(tmp_path)
+    path.write_text(path.read_text().replace("transfers = []", "transfers = [4096, 65536, 1048576]"))
+    phone = profile(image2d_max=images, max_alloc_bytes=65536)
+    jobs = [job for job in plan_jobs(load_campaign(path), phone) if job.kind == "transfer"]
+    assert len({job.body["operation"] for job in jobs}) == operations
+    assert {job.body["bytes"] for job in jobs} == {4096, 65536}
+
+
+def test_chains_are_jobs_of_their_own(tmp_path: Path) -> None:
+    path = write_campaign(tmp_path)
+    path.write_text(path.read_text().replace("[measure]", '[measure]\nmodes = ["single", "chain"]\nchain_length = 5'))
+    jobs = [job.body for job in plan_jobs(load_campaign(path), profile()) if job.kind == "gpu"]
+    assert [job.get("chain_length") for job in jobs] == [None] * 5 + [5] * 5
+    assert [job["mode"] for job in jobs] == ["single"] * 5 + ["chain"] * 5
