@@ -53,7 +53,7 @@ class Samples(Section):
 
 
 Mode = Literal["single", "chain"]
-_Transfer = Annotated[int, Field(ge=4, le=1 << 30, multiple_of=4)]
+_Transfer = Annotated[int, Field(ge=4096, le=1 << 26, multiple_of=4096)]
 TRANSFER_BYTES = tuple(4096 * 4**power for power in range(8))
 """4 KiB to 64 MiB."""
 
