@@ -67,6 +67,7 @@ class Measure(Section):
     checked_joins: int = Field(default=REQUIRED_JOINS, ge=0, le=10_000_000)
     backend: Backend = "eigen"
     precision: Precision = "fp32"
+    tuned: bool = False
     modes: tuple[Mode, ...] = Field(default=("single",), min_length=1)
     chain_length: int = Field(default=8, ge=2, le=64)
     transfers: tuple[_Transfer, ...] = TRANSFER_BYTES
@@ -74,7 +75,7 @@ class Measure(Section):
 
     @property
     def conditions(self) -> Conditions:
-        """What is asked of every phone."""
+        """What is asked of every phone, the tuning left aside."""
         return Conditions(self.backend, self.precision)
 
     @field_validator("threads", "joins", "modes", "transfers", mode="before")

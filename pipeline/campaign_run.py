@@ -19,6 +19,7 @@ from .ledger import Ledger
 from .profile import DeviceProfile
 from .progress import Progress, progress_on
 from .sampling import plan_jobs
+from .tuning_store import conditions_of
 
 CAMPAIGN_FILE = "campaign.toml"
 
@@ -66,7 +67,7 @@ def run_campaign(
         phones or campaign.phones,
         folder,
         progress,
-        conditions=campaign.measure.conditions,
+        conditions=conditions_of(campaign),
         seed=campaign.seed,
         settings=settings,
     ) as fleet:

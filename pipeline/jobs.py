@@ -12,6 +12,7 @@ from splitfleet.kernels.lowering import lower, lower_half, lower_sync
 from splitfleet.kernels.operators import Operator
 from splitfleet.kernels.plan import LaunchPlan
 from splitfleet.kernels.programs import Program
+from splitfleet.kernels.tuning import Tuning
 
 from .campaign import Repeat
 from .profile import DeviceProfile
@@ -61,9 +62,20 @@ class JobFactory:
     profile: DeviceProfile
     repeat: Repeat
 
-    def gpu(self, operator: Operator, wait: str = "event_wait", chain_length: int | None = None) -> Job:
-        """Waits after each execution or, with `chain_length`, after so many that are enqueued back to back."""
-        plan = lower(operator, self.profile.device, precision=self.profile.conditions.precision)
+    def gpu(
+        self,
+        operator: Operator,
+        wait: str = "event_wait",
+        *,
+        chain_length: int | None = None,
+        tuned: Tuning | None = None,
+    ) -> Job:
+        """Waits after each execution or, with `chain_length`, after so many that are enqueued back to back.
+
+        `tuned` takes the place of the profile's tuning.
+        """
+        profile = self.profile
+        plan = lower(operator, profile.device, precision=profile.conditions.precision, tuned=tuned or profile.tuning)
         mode = {"mode": "single"} if chain_length is None else {"mode": "chain", "chain_length": chain_length}
         return self._job({**self._gpu_part(operator, plan), "wait": wait, **mode}, [plan])
 
@@ -72,7 +84,8 @@ class JobFactory:
 
     def coexec(self, operator: Operator, cut: int, threads: int, join: str) -> Job:
         """The CPU computes channels [0, cut), the GPU the rest."""
-        plan = lower_half(operator, cut, self.profile.device, precision=self.profile.conditions.precision)
+        profile = self.profile
+        plan = lower_half(operator, cut, profile.device, precision=profile.conditions.precision, tuned=profile.tuning)
         cpu_part = {"cut": cut, "join": join, **self._cpu_part(threads)}
         return self._job({**self._gpu_part(operator, plan), "kind": "coexec", **cpu_part}, [plan])
 

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -102,12 +102,20 @@ def prepare(transport: Transport, identity: Identity, conditions: Conditions | N
             "take it out of the campaign, or install its vendor's driver"
         )
     conditions = conditions or Conditions()
-    conditions.check(capabilities, f"{transport.name} ({identity.model})")
+    who = f"{transport.name} ({identity.model})"
+    conditions.check(capabilities, who)
     mask = big_core_mask(_usable_cores(capabilities, identity))
     profile = DeviceProfile(
-        identity.model, identity.soc, identity.abi, identity.android, capabilities, mask, conditions
+        identity.model,
+        identity.soc,
+        identity.abi,
+        identity.android,
+        capabilities,
+        mask,
+        replace(conditions, tunings=None),
     )
-    return Phone(transport, identity, profile, agent)
+    tuning = conditions.tuning_of(profile.device_class, who)
+    return Phone(transport, identity, replace(profile, tuning=tuning), agent)
 
 
 def _agent_for(identity: Identity, name: str) -> Path:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from splitfleet.kernels.device import Device
 from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.tuning import Tuning
 
 from .conditions import Conditions
 
@@ -22,7 +23,7 @@ class DeviceProfile:
     """A phone as measurements depend on it. Phones with the same `device_class` share jobs.
 
     `capabilities` is the JSON of `splitfleet-agent info`; `core_mask` has a bit for each CPU that jobs may use.
-    `conditions` are the campaign's.
+    `conditions` are the campaign's. `tuning` replaces lowering's own work-groups: then it is another class.
     """
 
     model: str
@@ -32,6 +33,7 @@ class DeviceProfile:
     capabilities: dict[str, Any]
     core_mask: int
     conditions: Conditions = field(default_factory=Conditions)
+    tuning: Tuning | None = None
 
     @property
     def operating_point(self) -> dict[str, Any]:
@@ -46,6 +48,7 @@ class DeviceProfile:
             "isa": agent["isa"],
             "precision": self.conditions.precision,
             "runtime": "shell",
+            "tuning": None if self.tuning is None else _digest(self.tuning.to_json(), 16),
         }
 
     @property
@@ -55,7 +58,7 @@ class DeviceProfile:
         gpu = {key: opencl.get(key) for key in ("device", "driver_version", "platform", "platform_version")}
         gpu["device_version"] = opencl.get("device_version")
         identity = {"model": self.model, "soc": self.soc, "gpu": gpu, "operating_point": self.operating_point}
-        return f"{slug(self.model)}-{sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]}"
+        return f"{slug(self.model)}-{_digest(identity, 8)}"
 
     @property
     def device(self) -> Device:
@@ -75,7 +78,8 @@ class DeviceProfile:
             "abi": self.abi,
             "android": self.android,
             "core_mask": self.core_mask,
-            "conditions": asdict(self.conditions),
+            "conditions": {"backend": self.conditions.backend, "precision": self.conditions.precision},
+            "tuning": None if self.tuning is None else self.tuning.to_json(),
             "operating_point": self.operating_point,
             "capabilities": self.capabilities,
         }
@@ -85,7 +89,8 @@ class DeviceProfile:
         if data.get("schema") != PROFILE_SCHEMA:
             raise UserError(f"device profile has schema {data.get('schema')!r}; this version reads {PROFILE_SCHEMA}")
         given = {name: data[name] for name in ("model", "soc", "abi", "android", "capabilities", "core_mask")}
-        return cls(**given, conditions=Conditions(**data.get("conditions", {})))
+        tuning = Tuning.from_json(data["tuning"], "device profile") if data.get("tuning") else None
+        return cls(**given, conditions=Conditions(**data.get("conditions", {})), tuning=tuning)
 
     def save(self, folder: Path) -> Path:
         """Writes `<folder>/<device class>.json`."""
@@ -93,6 +98,10 @@ class DeviceProfile:
         path = folder / f"{self.device_class}.json"
         path.write_text(json.dumps(self.to_json(), indent=2, sort_keys=True) + "\n", "utf-8")
         return path
+
+
+def _digest(content: dict[str, Any], length: int) -> str:
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:length]
 
 
 def slug(text: str) -> str:

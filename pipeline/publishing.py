@@ -36,6 +36,7 @@ from .proof import (
 )
 from .splits import split_figures
 from .training import same_training
+from .tuning_store import conditions_of
 
 PUBLISHED = "published"
 _SCHEMA = 1
@@ -69,7 +70,7 @@ def publish_campaign(
     campaign = campaign_of(folder)
     trained = same_training(folder)
     progress = progress or progress_on(Console(stderr=True))
-    conditions = campaign.measure.conditions
+    conditions = conditions_of(campaign)
     with Fleet(phones or campaign.phones, folder, progress, conditions=conditions, seed=campaign.seed) as fleet:
         present = fleet.profiles()
         for name in sorted(trained.keys() - present.keys()):

@@ -54,7 +54,7 @@ def check_golden(vectors: list[dict[str, Any]], models: DeviceModels, device: De
         operator = operator_from_json(vector["operator"])
         what = f"{where}: {vector['target']} of {operator.label}"
         is_gpu = threads_of(predictor.target) is None
-        launches = lower_many([operator], device, precision=models.precision) if is_gpu else None
+        launches = lower_many([operator], device, precision=models.precision, tuned=models.tuning) if is_gpu else None
         frame = predictor.features(describe_many([operator]) if launches is None else launches)
         if list(frame.iloc[0]) != vector["features"]:
             raise UserError(

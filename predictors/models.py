@@ -9,6 +9,7 @@ import numpy as np
 
 from splitfleet.kernels import Precision
 from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.tuning import Tuning
 
 from .checked_joins import CheckedJoins
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, Predictor, cpu_target, threads_of
@@ -73,8 +74,9 @@ def as_join(name: str) -> Join:
 class DeviceModels:
     """All predictors of one device class.
 
-    Times hold for one CPU backend and one precision of the GPU. `error_ratios[name]` are quantiles, at
-    QUANTILE_LEVELS, of measured / predicted over shapes held out of training; a name is a CPU target or GPU.
+    Times hold for one CPU backend, one precision of the GPU, and work-groups with this tuning. `error_ratios[name]` are
+    quantiles, at QUANTILE_LEVELS, of measured / predicted over shapes held out of training; a name is a CPU target or
+    GPU.
     """
 
     device_class: str
@@ -83,6 +85,7 @@ class DeviceModels:
     costs: JoinCosts
     error_ratios: dict[str, tuple[float, ...]]
     precision: Precision = "fp32"
+    tuning: Tuning | None = None
 
     @property
     def thread_counts(self) -> tuple[int, ...]:
@@ -112,6 +115,7 @@ class DeviceModels:
             "device_class": self.device_class,
             "backend": self.backend,
             "precision": self.precision,
+            "tuning": None if self.tuning is None else self.tuning.to_json(),
             "targets": sorted(self.predictors),
             "costs": self.costs.to_json(),
             "quantile_levels": list(QUANTILE_LEVELS),
@@ -128,7 +132,8 @@ class DeviceModels:
         try:
             ratios = {name: tuple(map(float, values)) for name, values in data["error_ratios"].items()}
             costs, precision = JoinCosts.from_json(data["costs"]), as_precision(data["precision"])
-            models = cls(data["device_class"], data["backend"], predictors, costs, ratios, precision)
+            tuning = None if data["tuning"] is None else Tuning.from_json(data["tuning"], where)
+            models = cls(data["device_class"], data["backend"], predictors, costs, ratios, precision, tuning)
             named = set(data["targets"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{where}: damaged: {error!r}; get the package again") from error

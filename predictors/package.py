@@ -81,7 +81,7 @@ class Package:
     def predict(self, operator: Operator) -> Prediction:
         """Predicted times of the whole operator. Raises UserError for a type of operator not trained on."""
         self.models.require(operator.type)
-        launches = lower_many([operator], self.device, precision=self.models.precision)
+        launches = lower_many([operator], self.device, precision=self.models.precision, tuned=self.models.tuning)
         shapes = describe_many([operator])
         times, known = {}, True
         for target, predictor in sorted(self.models.predictors.items()):

@@ -96,7 +96,7 @@ def predict_curves(operator: Operator, models: DeviceModels, device: Device, ste
     all_cuts = np.concatenate([[0], inner, [operator.channels]]).astype(np.int64)
     frame = pd.DataFrame({"cut": all_cuts})
     gpu_channels = operator.channels - all_cuts[:-1]
-    launches = lower_channels(operator, gpu_channels, device, precision=models.precision)
+    launches = lower_channels(operator, gpu_channels, device, precision=models.precision, tuned=models.tuning)
     for target in (GPU_DISPATCH, GPU_EXECUTION):
         frame[target] = np.append(models.predictors[target].predict_table_us(launches), 0.0)
     shapes = describe_channels(operator, all_cuts[1:])

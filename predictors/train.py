@@ -15,6 +15,7 @@ import pandas as pd
 
 from splitfleet.kernels import operator_from_json
 from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.tuning import Tuning
 
 from .checked_joins import CheckedJoins, checked_joins
 from .fitting import fit_predictor, predict_held_out
@@ -68,6 +69,7 @@ def train_class(
         join_costs(used, checked),
         _error_ratios(held_out),
         as_precision(_only(used, "precision")),
+        Tuning.from_json(profile["tuning"], device_class) if profile.get("tuning") else None,
     )
     campaigns = tuple(sorted(used["campaign"].unique()))
     return ClassModels(models, _metrics(held_out), held_out, training, profile, operating_point, campaigns, seed)

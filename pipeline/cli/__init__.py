@@ -18,6 +18,7 @@ from .devices import add_verbs as add_device_verbs
 from .kernels import app as kernel_verbs
 from .models import add_verbs as add_model_verbs
 from .packages import app as package_verbs
+from .tune import add_verbs as add_tune_verb
 from .ui import add_verbs as add_ui_verb
 
 app = typer.Typer(
@@ -32,7 +33,7 @@ app.add_typer(campaign_verbs, name="campaign")
 app.add_typer(package_verbs, name="package")
 app.add_typer(kernel_verbs, name="kernels")
 app.add_typer(agent_verbs, name="agent")
-for add_verbs in (add_device_verbs, add_model_verbs, add_ui_verb):
+for add_verbs in (add_device_verbs, add_model_verbs, add_tune_verb, add_ui_verb):
     add_verbs(app)
 
 

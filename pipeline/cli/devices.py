@@ -31,10 +31,11 @@ def devices(
     """Show phones, their state with its reason, and their device class. Ready means that the agent has answered."""
     from splitfleet.pipeline.campaign import Phones, load_campaign, phones_at
     from splitfleet.pipeline.devices import find_devices
+    from splitfleet.pipeline.tuning_store import conditions_of
 
     given = load_campaign(campaign) if campaign else None
     named = given.phones if given else Phones(usb=True)
-    found = find_devices(phones_at(phone) if phone else named, given.measure.conditions if given else None)
+    found = find_devices(phones_at(phone) if phone else named, conditions_of(given) if given else None)
     if json:
         print_json([{**asdict(device), "state": device.state.value} for device in found])
     else:

@@ -34,6 +34,7 @@ VERBS = [
     ["kernels", "litert-check"],
     ["agent", "build"],
     ["agent", "list"],
+    ["tune"],
     ["ui"],
 ]
 HEAVY = ["lightgbm", "matplotlib", "mlflow", "pyopencl", "ray"]
