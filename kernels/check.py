@@ -35,6 +35,7 @@ _GPUS = (
     ("QUALCOMM", "QUALCOMM Adreno(TM)", "OpenCL 2.0 Adreno(TM) 540", 4, 1024, 1),
     ("ARM", "Mali-G76 r0p0", "OpenCL 2.0 v1.r19p0", 12, 384, 4),
     ("Imagination Technologies", "PowerVR Rogue GE8320", "OpenCL 1.2", 1, 512, 1),
+    ("NVIDIA Corporation", "NVIDIA GPU", "OpenCL 3.0 CUDA", 4, 1024, 1),
     ("a vendor", "a GPU", "OpenCL 1.2", 4, 256, 4),
 )
 _SIZES = (1, 2, 3, 4, 5, 7, 8, 12, 13, 15, 16, 17, 20, 31, 32, 33, 36, 53, 64)
@@ -176,6 +177,11 @@ def _size(random: Random) -> int:
     return random.choice(_SIZES)
 
 
+def _wide(random: Random) -> int:
+    """A number of output channels, now and then as large as true layers have."""
+    return random.choice([_size(random), _size(random), 136, 260])
+
+
 def _epilogue(random: Random) -> str:
     return random.choice(EPILOGUES)
 
@@ -185,7 +191,7 @@ def _vector(random: Random) -> Linear:
 
 
 def _linear(random: Random) -> Linear:
-    return Linear(random.choice([10, 31, 50, 197]), _size(random), _size(random), _epilogue(random))
+    return Linear(random.choice([10, 31, 50, 197]), _size(random), _wide(random), _epilogue(random))
 
 
 def _pointwise(random: Random) -> Conv2d:

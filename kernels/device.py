@@ -26,7 +26,7 @@ _VENDORS = (
 _GENERATIONS = {
     "adreno": r"adreno\D*?(\d{3})",
     "mali": r"(?:mali|immortalis)[- ]*([gt]\d+)",
-    "powervr": r"\b([a-z]{2,3}[- ]?\d{2,4}[a-z0-9+]*)",
+    "powervr": r"\b([a-z]{1,3}-?\d[a-z0-9+-]*)",
 }
 
 
@@ -69,7 +69,7 @@ class Device:
         # "PowerVR Rogue GE8320": the words before the number would match as one.
         texts = (re.sub(r"powervr|rogue", "", text.lower()) for text in (self.name, self.version))
         found = [re.search(pattern, text) for text in texts] if pattern else []
-        return next((match[1].replace(" ", "") for match in found if match), "")
+        return next((match[1] for match in found if match), "")
 
     @property
     def has_fp16(self) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .device import Device
 from .errors import UserError
+from .families import FAMILIES
 from .operator_text import operator_from_json
 from .operators import Operator
 from .programs import Variant
@@ -139,12 +140,12 @@ class Tuning:
 def apply_tuning(columns: Columns, tuning: Tuning, exact: Mapping[int, TunedChoice], device: Device) -> None:
     """Puts tuned work-groups into the columns `lx`, `ly`, `lz` of a table of plans, where they fit."""
     for family, local in tuning.families.items():
-        at = (columns["family"] == family) & _fits(columns, local, device)
+        at = (columns["family"] == family) & _fits(family, columns, local, device)
         for axis, size in zip(_AXES, _padded(local), strict=True):
             columns[f"l{axis}"][at] = size
     for index, choice in exact.items():
         row = {name: values[index : index + 1] for name, values in columns.items()}
-        if _same_variant(choice.kernel, row["kernel"][0]) and _fits(row, choice.local, device)[0]:
+        if _same_variant(choice.kernel, row["kernel"][0]) and _fits(row["family"][0], row, choice.local, device)[0]:
             for axis, size in zip(_AXES, _padded(choice.local), strict=True):
                 columns[f"l{axis}"][index] = size
 
@@ -163,23 +164,24 @@ def work_groups_for(row: Mapping[str, Any], device: Device) -> list[WorkGroup]:
             local = (x, y, own[2])
             size = math.prod(local)
             columns = {name: np.array([value]) for name, value in row.items()}
-            if most <= 16 * size and size <= most and _fits(columns, local, device)[0]:
+            if most <= 16 * size and size <= most and _fits(row["family"], columns, local, device)[0]:
                 found.append(local)
     return [_trimmed(local) for local in dict.fromkeys(found)]
 
 
-def _fits(columns: Columns, local: WorkGroup, device: Device) -> NDArray[np.bool_]:
-    """Whether the device can run a work-group, and it is no wider than the grid filled up to a power of two.
-
-    Work-items that share an output block do so along y in local memory, so there the size is the kernel's own.
-    """
-    sizes = _padded(local)
+def _fits(family: str, columns: Columns, local: WorkGroup, device: Device) -> NDArray[np.bool_]:
+    """Whether device and kernel can run a work-group, and it is no wider than the grid filled up to a power of two."""
+    if family not in FAMILIES:
+        return np.zeros(len(columns["gx"]), dtype=np.bool_)
+    sizes, most = _padded(local), min(device.max_work_group_size, FAMILIES[family].most_items or math.inf)
     limits = zip(sizes, device.max_work_item_sizes, strict=False)
-    possible = math.prod(sizes) <= device.max_work_group_size and all(size <= limit for size, limit in limits)
+    possible = math.prod(sizes) <= most and all(size <= limit for size, limit in limits)
     fits = np.full(len(columns["gx"]), possible)
     for axis, size in zip(_AXES, sizes, strict=True):
         fits &= (size == 1) | (size < 2 * columns[f"g{axis}"])
-    return np.asarray(fits & ((columns["sharing_items"] == 1) | (columns["ly"] == sizes[1])))
+        if axis in FAMILIES[family].fixed_axes:
+            fits &= columns[f"l{axis}"] == size
+    return fits
 
 
 def _winner(tried: list[dict[WorkGroup, float]]) -> WorkGroup | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from splitfleet.pipeline.pocl import pocl_environment
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from splitfleet.kernels.runner import Runner
 
 StartPhone = Callable[..., RunningPhone]
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("splitfleet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("splitfleet")
 
 
 @pytest.fixture

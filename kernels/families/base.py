@@ -137,6 +137,12 @@ class Family(ABC):
     name: str
     """Also the name of its source, and the first part of its kernels' names."""
 
+    most_items: int | None = None
+    """The largest work-group that the kernel's source allows, where that is less than the device's."""
+
+    fixed_axes: str = ""
+    """Axes of the work-group whose size the kernel depends on, so that tuning must leave them alone."""
+
     @abstractmethod
     def choose(self, shapes: Columns, rules: Rules) -> Choice:
         """Block, grid and work-group of each shape, within the limits of `rules.device`."""
@@ -159,10 +165,9 @@ def arguments(buffers: list[Buffer], *numbers: int, signal: bool = False) -> lis
 def block_product(shapes: Columns, rules: Rules) -> Choice:
     """The choice of kernels whose work-item computes `r` rows x `p` columns of a matrix product over all of K."""
     m, n, k = (shapes[name] for name in "mnk")
-    panel = rules.panel(n)
-    gx = -(-n // panel)
-    rows = rules.rows(m, gx)
-    gy = -(-m // rows)
+    block = rules.block(shapes)
+    rows, panel = block.rows, block.panel
+    gx, gy = -(-n // panel), -(-m // rows)
     lx, ly = rules.work_group(gx, gy)
     one = np.ones_like(gx)
     size = storage_bytes(rules.precision)

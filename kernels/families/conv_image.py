@@ -24,10 +24,9 @@ class _ConvImage(Family):
 
     def choose(self, shapes: Columns, rules: Rules) -> Choice:
         m, n = shapes["m"], shapes["n"]
-        panel = np.minimum(rules.panel(n), _WIDEST)
-        gx = -(-n // panel)
-        rows = rules.rows(m, gx)
-        gy = -(-m // rows)
+        block = rules.block(shapes)
+        rows, panel = block.rows, np.minimum(block.panel, _WIDEST)
+        gx, gy = -(-n // panel), -(-m // rows)
         one = np.ones_like(gx)
         lx, ly = rules.work_group(gx, gy)
         slices = -(-shapes["in_channels"] // TEXEL)

@@ -19,6 +19,7 @@ _TALL, _SHORT = 8, 4
 
 class _MatmulTiled(Family):
     name = "matmul_tiled"
+    fixed_axes = "xy"
 
     def choose(self, shapes: Columns, rules: Rules) -> Choice:
         m, n, k = (shapes[name] for name in "mnk")

@@ -12,6 +12,7 @@ import numpy as np
 from ..precision import storage_bytes
 from ..programs import Variant
 from ..rules.base import Rules, power_of_two, round_up
+from ..rules.possible import MATVEC_ITEMS
 from ..tables import Columns
 from .base import Assembly, Choice, Family, Request, arguments
 
@@ -20,6 +21,8 @@ _BLOCK_ROWS = np.array([1, 2, 3, 4, 5, 6, 8])
 
 class _Matvec(Family):
     name = "matvec"
+    most_items = MATVEC_ITEMS
+    fixed_axes = "y"
 
     def choose(self, shapes: Columns, rules: Rules) -> Choice:
         m, n, k = (shapes[name] for name in "mnk")

@@ -35,10 +35,9 @@ class _Winograd(Family):
 
     def choose(self, shapes: Columns, rules: Rules) -> Choice:
         tiles, n, channels = winograd_tiles(shapes), shapes["n"], shapes["in_channels"]
-        panel = rules.panel(n)
-        gx = -(-n // panel)
-        rows = rules.rows(tiles, gx * WINOGRAD_PLACES)
-        gy = -(-tiles // rows)
+        block = rules.block(shapes, tiles, WINOGRAD_PLACES)
+        rows, panel = block.rows, block.panel
+        gx, gy = -(-n // panel), -(-tiles // rows)
         lx, ly = rules.work_group(gx, gy)
         vector = np.select([channels % wide == 0 for wide in _VECTORS], list(_VECTORS), default=WINOGRAD_CHANNELS)
         size = storage_bytes(rules.precision)

@@ -2,11 +2,15 @@
 
 from ..device import Device
 from ..precision import Precision
-from .base import Rules
+from .base import Block, Rules
+from .delegate import AdrenoRules, DelegateRules
 from .desktop import DesktopRules
 from .pocl import PoclRules
 
 _BY_VENDOR: dict[str, type[Rules]] = {
+    "adreno": AdrenoRules,
+    "mali": DelegateRules,
+    "powervr": DelegateRules,
     "pocl": PoclRules,
     "nvidia": DesktopRules,
     "amd": DesktopRules,
@@ -19,4 +23,4 @@ def rules_for(device: Device, precision: Precision) -> Rules:
     return _BY_VENDOR.get(device.vendor_family, Rules)(device, precision)
 
 
-__all__ = ["Rules", "rules_for"]
+__all__ = ["Block", "Rules", "rules_for"]

@@ -53,6 +53,14 @@ class Sharing:
     items: int
 
 
+@dataclass(frozen=True)
+class Block:
+    """The output of one work-item, by shape: rows (or pixels) by columns (or channels)."""
+
+    rows: Ints
+    panel: Ints
+
+
 class Rules:
     """Decisions about whole columns of shapes at once, for one device and precision."""
 
@@ -80,17 +88,16 @@ class Rules:
             "conv_constant": possible.conv_constant(shapes, self.device, self.precision) & small,
         }
 
-    def panel(self, n: Ints) -> Ints:
-        """Columns of an output block, by output channels."""
+    def block(self, shapes: Columns, m: Ints | None = None, copies: int = 1) -> Block:
+        """The output block of a work-item. `m`: rows where these are not the shape's own; `copies` of the product."""
+        m, n = shapes["m"] if m is None else m, shapes["n"]
         widest = max(2 * self.device.preferred_vector_float, min(PANELS))
         fits = [(panel <= widest) & (round_up(n, panel) - n <= _MAX_WASTE * n) for panel in PANELS]
-        return np.select(fits, list(PANELS), default=min(PANELS))
-
-    def rows(self, m: Ints, gx: Ints) -> Ints:
-        """Rows of an output block, by rows and by work-items along columns."""
+        panel = np.select(fits, list(PANELS), default=min(PANELS))
         least = _ITEMS_PER_COMPUTE_UNIT * self.device.compute_units
-        fits = [(round_up(m, rows) - m <= _MAX_WASTE * m) & (-(-m // rows) * gx >= least) for rows in _BLOCK_ROWS]
-        return np.select(fits, list(_BLOCK_ROWS), default=1)
+        items = -(-n // panel) * copies
+        fits = [(round_up(m, rows) - m <= _MAX_WASTE * m) & (-(-m // rows) * items >= least) for rows in _BLOCK_ROWS]
+        return Block(np.select(fits, list(_BLOCK_ROWS), default=1), panel)
 
     def matvec(self, rows: Ints) -> Sharing:
         """How `matvec` shares its work, by rows of a block.

@@ -45,7 +45,7 @@ def operators() -> st.SearchStrategy[Operator]:
 
 def devices() -> st.SearchStrategy[Device]:
     work_group = st.sampled_from([1, 16, 64, 256, 1024])
-    names = ["a GPU", "Adreno(TM) 640", "Adreno(TM) 530", "Mali-G76", "Mali-T880", "PowerVR Rogue GE8320"]
+    names = ["a GPU", "Adreno(TM) 640", "Adreno(TM) 530", "Mali-G76", "Mali-T880", "PowerVR Rogue GE8320", "NVIDIA GPU"]
     return st.builds(
         Device,
         name=st.sampled_from(names),

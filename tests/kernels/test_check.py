@@ -30,7 +30,7 @@ def test_cases_reach_every_kind_precision_and_device(runner: Runner) -> None:
     cases = list(islice(draw_cases(runner.device, seed=0), turn))
     assert {case.precision for case in cases} == {"fp32", "fp16_fp32"}
     assert {case.operator.type for case in cases} == {"linear", "conv2d", "depthwise_conv2d", "pool2d"}
-    assert {case.device.vendor_family for case in cases} == {"pocl", "adreno", "mali", "powervr", "generic"}
+    assert {case.device.vendor_family for case in cases} == {"pocl", "adreno", "mali", "powervr", "nvidia", "generic"}
     assert {bool(case.cut) for case in cases} == {True, False}
     assert cases == list(islice(draw_cases(runner.device, seed=0), turn))
     assert cases != list(islice(draw_cases(runner.device, seed=1), turn))

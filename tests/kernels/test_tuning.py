@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitfleet.kernels import (
@@ -40,6 +40,7 @@ def _trials(operator: Operator, best: tuple[int, ...]) -> list[Trial]:
 TUNING = Tuning.from_trials("phone", _trials(LAYER, (16, 4)) + _trials(OTHER, (16, 4)))
 
 
+@settings(max_examples=30)
 @given(operators(), devices())
 def test_every_candidate_is_launched_as_it_is(operator: Operator, device: Device) -> None:
     plan = lower(operator, device)
