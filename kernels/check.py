@@ -191,7 +191,8 @@ def _vector(random: Random) -> Linear:
 
 
 def _linear(random: Random) -> Linear:
-    return Linear(random.choice([10, 31, 50, 197]), _size(random), _wide(random), _epilogue(random))
+    rows, inputs = random.choice([10, 31, 50, 197]), random.choice([_size(random), 64, 100])
+    return Linear(rows, inputs, _wide(random), _epilogue(random))
 
 
 def _pointwise(random: Random) -> Conv2d:
@@ -209,7 +210,7 @@ def _conv(random: Random) -> Conv2d:
 
 def _winograd_conv(random: Random) -> Conv2d:
     """3x3 with stride 1, and most often large enough for Winograd's thresholds."""
-    height, width = (random.choice([4, 13, 25, 45]) for _ in "hw")
+    height, width = (random.choice([13, 25, 45, 47]) for _ in "hw")
     inputs, outputs = (random.choice([64, 65, 128, 132]) for _ in "io")
     pad_h, pad_w = (random.randint(0, 1) for _ in "hw")
     return Conv2d(height, width, inputs, outputs, 3, 3, 1, pad_h, pad_w, _epilogue(random))

@@ -19,7 +19,7 @@ from .errors import DeviceError, UserError
 from .families import FAMILIES, Assembly, Request, arguments
 from .operators import CUT_MULTIPLE, FLOAT_BYTES, Operator, slice_output
 from .plan import Buffer, Launch, LaunchPlan
-from .precision import Precision, storage_bytes
+from .precision import Precision, storage_bytes, with_clipping
 from .programs import Variant
 from .rules import Rules, rules_for
 from .rules.base import power_of_two, round_up
@@ -226,6 +226,9 @@ def _plan(operator: Operator, target: _Target, place: tuple[int, int], shared: b
     for buffer in assembly.buffers:
         _check_size(buffer, operator, device)
     launches, signals = _with_signal(assembly.launches, device)
+    tolerance = family.tolerance(precision, row["k"])
+    if precision != "fp32":
+        tolerance = with_clipping(tolerance, row["k"], operator.epilogue_name)
     return LaunchPlan(
         row["kernel"],
         tuple(assembly.buffers),
@@ -233,7 +236,7 @@ def _plan(operator: Operator, target: _Target, place: tuple[int, int], shared: b
         signals,
         {name: value for name, value in row.items() if name not in _NAMES},
         precision,
-        family.tolerance(precision, row["k"]),
+        tolerance,
         tuple(assembly.setup),
     )
 

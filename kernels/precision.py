@@ -16,6 +16,8 @@ HALF_ROUNDING = 2.0**-11
 """The largest relative error of rounding a number to half precision."""
 
 FP32_TOLERANCE = 1e-4
+MOST_TOLERANCE = 0.1
+"""The agent accepts no larger one."""
 
 
 def as_precision(name: str) -> Precision:
@@ -43,10 +45,21 @@ def tolerance(precision: Precision, depth: int) -> float:
 
     * fp32: 1e-4, far above the 1e-6 seen for sums of some thousand products, far below any indexing error.
     * fp16_fp32: the sum is rounded to half once, 2^-11 of itself at most, so of the largest: 1e-3 is twice that.
-    * fp16: each addition rounds, too; as a random walk over `depth` additions that adds sqrt(depth) x 2^-11. The agent
-      accepts no more than 0.1, which a sum of 41,000 products reaches.
+    * fp16: each addition rounds, too; as a random walk over `depth` additions that adds sqrt(depth) x 2^-11. The
+      largest tolerance is that of a sum of 41,000 products.
     """
     if precision == "fp32":
         return FP32_TOLERANCE
     stored = 1e-3
-    return stored if precision == "fp16_fp32" else min(0.1, stored + math.sqrt(depth) * HALF_ROUNDING)
+    return stored if precision == "fp16_fp32" else min(MOST_TOLERANCE, stored + math.sqrt(depth) * HALF_ROUNDING)
+
+
+def with_clipping(limit: float, depth: int, epilogue: str) -> float:
+    """A tolerance of halves behind an epilogue: relu6 leaves no output above 6, so errors weigh more against them.
+
+    The largest of many sums of `depth` products of numbers uniform in [-1, 1] is about four of their standard
+    deviations, 4 sqrt(depth) / 3.
+    """
+    if epilogue != "relu6":
+        return limit
+    return min(MOST_TOLERANCE, limit * max(1.0, 4 / 3 * math.sqrt(depth) / 6))

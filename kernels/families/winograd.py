@@ -20,7 +20,7 @@ import math
 import numpy as np
 
 from ..operators import Conv2d
-from ..precision import HALF_ROUNDING, Precision, storage_bytes, tolerance
+from ..precision import HALF_ROUNDING, MOST_TOLERANCE, Precision, storage_bytes, tolerance
 from ..programs import Variant
 from ..rules.base import Rules
 from ..rules.possible import WINOGRAD_CHANNELS, WINOGRAD_PLACES, WINOGRAD_TILE, winograd_tiles
@@ -98,7 +98,7 @@ class _Winograd(Family):
         stored = 2e-2
         if precision == "fp16_fp32":
             return stored
-        return min(0.1, stored + 4 * math.sqrt(depth / 9) * HALF_ROUNDING)
+        return min(MOST_TOLERANCE, stored + 4 * math.sqrt(depth / 9) * HALF_ROUNDING)
 
 
 WINOGRAD = _Winograd()

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from splitfleet.kernels import Conv2d, Device, LaunchPlan, Linear, Operator, cuts, lower, lower_half, lower_sync
+from splitfleet.kernels import (
+    Conv2d,
+    DepthwiseConv2d,
+    Device,
+    LaunchPlan,
+    Linear,
+    Operator,
+    Pool2d,
+    cuts,
+    lower,
+    lower_half,
+    lower_sync,
+)
 
 from .driver import Agent, Line
 from .jobs import CPU, job
@@ -13,7 +25,11 @@ OPERATORS: list[Operator] = [
     Conv2d(14, 14, 16, 24, 1, 1, 1, 0, 0),
     Conv2d(14, 14, 12, 20, 3, 3, 1, 1, 1),
     Conv2d(15, 15, 8, 12, 3, 3, 2, 1, 1),
-    Conv2d(20, 20, 3, 16, 7, 7, 2, 3, 3),
+    Conv2d(20, 20, 3, 16, 7, 7, 2, 3, 3, "relu"),
+    Conv2d(16, 16, 32, 32, 3, 3, 1, 1, 1, "add_relu"),
+    DepthwiseConv2d(14, 14, 20, 3, 3, 2, 1, 1, "relu6"),
+    Pool2d("max", 15, 15, 20, 3, 3, 2, 1, 1),
+    Pool2d("avg", 15, 15, 20, 3, 3, 2, 1, 1),
 ]
 
 
@@ -25,11 +41,11 @@ def programs(plans: list[LaunchPlan]) -> list[Line]:
     ]
 
 
-def check(results: dict[str, Line], expected: int) -> None:
+def check(results: dict[str, Line], expected: int, error: float = 1e-5) -> None:
     assert len(results) == expected
     for result in results.values():
         assert (result["status"], result["error"]) == ("ok", None), result["id"]
-        assert result["max_relative_error"] < 1e-5
+        assert result["max_relative_error"] < error
 
 
 def test_whole_operators(agent: Agent) -> None:
@@ -54,6 +70,24 @@ def test_all_cuts(agent: Agent) -> None:
     ]
     assert len(jobs) == 16 + 4
     check(agent.run([*programs(plans), *jobs]), len(jobs))
+
+
+def test_halves_stored_as_half_precision(agent: Agent) -> None:
+    """Whole operators keep halves; what the CPU shares stays fp32, and the plan converts."""
+    device = Device.from_capabilities(agent.info())
+    whole = [lower(operator, device, precision="fp16_fp32") for operator in OPERATORS]
+    split = [operator for operator in OPERATORS if operator.channels >= 20]
+    halves = [lower_half(operator, 8, device, precision="fp16_fp32") for operator in split]
+    jobs = [
+        job(f"whole-{i}", "gpu", operator=operator.to_json(), plan=plan.to_json(), wait="event_wait")
+        for i, (operator, plan) in enumerate(zip(OPERATORS, whole, strict=True))
+    ]
+    jobs += [
+        job(f"half-{i}", "coexec", operator=operator.to_json(), plan=plan.to_json(), cut=8, join="svm_poll", **CPU)
+        for i, (operator, plan) in enumerate(zip(split, halves, strict=True))
+    ]
+    assert any(launch.kernel == "winograd_product" for plan in whole for launch in plan.launches)
+    check(agent.run([*programs([*whole, *halves]), *jobs]), len(jobs), error=2e-2)
 
 
 def test_lowered_sync(agent: Agent) -> None:
