@@ -11,14 +11,22 @@
 namespace splitfleet {
 namespace {
 
-constexpr int kNotPinned = -1;
-
-thread_local int pinned_core = kNotPinned;
-
 cpu_set_t current_set() {
   cpu_set_t set;
   CPU_ZERO(&set);
   sched_getaffinity(0, sizeof(set), &set);
+  return set;
+}
+
+cpu_set_t only(int core) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(core, &set);
+  return set;
+}
+
+const cpu_set_t& set_at_start() {
+  static const cpu_set_t set = current_set();
   return set;
 }
 
@@ -32,27 +40,27 @@ std::vector<int> cores_of(std::uint64_t core_mask) {
   return cores;
 }
 
+int available_cores() {
+  return CPU_COUNT(&set_at_start());
+}
+
 void pin_this_thread(int core) {
-  if (pinned_core == core) return;
-  cpu_set_t wanted;
-  CPU_ZERO(&wanted);
-  CPU_SET(core, &wanted);
+  const cpu_set_t wanted = only(core);
   const bool was_set = sched_setaffinity(0, sizeof(wanted), &wanted) == 0;
   const std::string reason = was_set ? "the system overruled it" : std::strerror(errno);
+  if (was_set && is_pinned_to(core)) return;
+  throw JobError(Status::unsupported,
+                 "a thread cannot be pinned to CPU " + std::to_string(core) + ": " + reason);
+}
+
+bool is_pinned_to(int core) {
+  const cpu_set_t wanted = only(core);
   const cpu_set_t actual = current_set();
-  if (!was_set || !CPU_EQUAL(&wanted, &actual)) {
-    pinned_core = kNotPinned;
-    throw JobError(Status::unsupported,
-                   "a thread cannot be pinned to CPU " + std::to_string(core) + ": " + reason);
-  }
-  pinned_core = core;
+  return CPU_EQUAL(&wanted, &actual) != 0;
 }
 
 void unpin_this_thread() {
-  static const cpu_set_t at_start = current_set();
-  if (pinned_core == kNotPinned) return;
-  sched_setaffinity(0, sizeof(at_start), &at_start);
-  pinned_core = kNotPinned;
+  sched_setaffinity(0, sizeof(set_at_start()), &set_at_start());
 }
 
 }  // namespace splitfleet

@@ -45,6 +45,8 @@ class GpuPlan {
   void join();
   // Waits for the execution's events, reads their times and releases them: after the timed region.
   EventTimes take_times();
+  // Lets the execution's times go.
+  void release_events();
 
  private:
   struct Launch {
@@ -62,7 +64,6 @@ class GpuPlan {
   void wait_until_running() const;
   void enqueue_once(bool is_first, bool is_last);
   void poll() const;
-  void release_events();
   void release_kernels();
 
   const ClDevice& device_;

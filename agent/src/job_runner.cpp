@@ -52,6 +52,7 @@ void run_single(const Job& job, Machine& machine, const Programs& programs, Work
     result["chain_length"] = job.work.chain_length;
   }
   add_samples(measure(workload, job.repeat), job.kind, result);
+  workload.check_threads();
 }
 
 void run_transfer(const Job& job, Machine& machine, Workloads& workloads, Json& result) {
@@ -68,14 +69,19 @@ void run_transfer(const Job& job, Machine& machine, Workloads& workloads, Json& 
 void run_compare(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads,
                  Json& result) {
   MemoryBudget budget;
-  std::vector<Timed*> order;
+  std::vector<Workload*> executed;
   Json errors = Json::array();
   for (const Variant& variant : job.variants) {
     Workload& workload = add(variant.work, machine, programs, budget, workloads);
     errors.push_back(verify_if_asked(workload, machine, budget));
-    order.push_back(&workload);
+    executed.push_back(&workload);
   }
+  const std::vector<Timed*> order(executed.begin(), executed.end());
   const std::vector<Samples> samples = measure_interleaved(order, job.rounds, job.rounds_us());
+  for (Workload* workload : executed) {
+    workload->pin_caller();
+    workload->check_threads();
+  }
   Samples rejected;
   Json variants = Json::array();
   for (std::size_t i = 0; i < samples.size(); ++i) {

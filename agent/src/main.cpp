@@ -44,7 +44,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    splitfleet::unpin_this_thread();  // remembers where the process may run before anything is pinned
+    splitfleet::available_cores();  // remembers where the process may run before anything is pinned
     return run(argc, argv);
   } catch (const splitfleet::AgentError& error) {
     std::fprintf(stderr, "splitfleet-agent: %s\n", error.what());

@@ -6,25 +6,35 @@
 #include "pause.hpp"
 
 namespace splitfleet {
+namespace {
 
-ThreadPool::ThreadPool(std::vector<int> cores) : cores_(std::move(cores)) {
-  busy_ = size() - 1;
-  for (int index = 1; index < size(); ++index) {
-    threads_.emplace_back([this, index] { serve(index); });
+// A look costs some nanoseconds (x86: up to 140 cycles).
+constexpr int kLooksBeforeParking = 200;
+// The caller has a core to itself: looking costs nobody anything, and being woken would cost the result some
+// microseconds. Still it parks in the end, should a thread be stopped or very late.
+constexpr int kLooksForTheOthers = 1'000'000;
+
+}  // namespace
+
+ThreadPool::ThreadPool(std::vector<int> cores)
+    : cores_(std::move(cores)), may_spin_(available_cores() > size() + 1) {
+  const std::function<void(int)> pin = [this](int index) {
+    pin_this_thread(cores_[static_cast<std::size_t>(index)]);
+  };
+  if (size() == 1) return;
+  try {
+    for (int index = 1; index < size(); ++index) threads_.emplace_back([this, index] { serve(index); });
+    run([&pin](int index) {
+      if (index > 0) pin(index);
+    });
+  } catch (...) {
+    stop();
+    throw;
   }
-  wait_until_started();
 }
 
 ThreadPool::~ThreadPool() {
   stop();
-}
-
-void ThreadPool::wait_until_started() {
-  while (busy_.load(std::memory_order_acquire) > 0) std::this_thread::yield();
-  if (failure_) {
-    stop();
-    std::rethrow_exception(failure_);
-  }
 }
 
 void ThreadPool::pin_caller() const {
@@ -36,61 +46,62 @@ void ThreadPool::pin_caller() const {
 }
 
 void ThreadPool::run(const std::function<void(int)>& body) {
+  body_ = &body;
   if (!threads_.empty()) {
-    busy_.store(size() - 1, std::memory_order_relaxed);
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      body_ = &body;
-      ++round_;
-    }
-    wake_.notify_all();
+    busy_.store(static_cast<std::uint32_t>(threads_.size()));
+    round_.fetch_add(1);
+    futex_wake_all(round_);
   }
-  std::exception_ptr own_failure;
-  try {
-    body(0);
-  } catch (...) {
-    own_failure = std::current_exception();
-  }
-  // The caller has its own core and nothing else to do: looking costs less than being woken.
-  while (busy_.load(std::memory_order_acquire) > 0) pause_briefly();
-  if (own_failure) std::rethrow_exception(own_failure);
+  call(0);
+  await_all();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-void ThreadPool::serve(int index) {
-  std::uint64_t seen = 0;
+void ThreadPool::call(int index) noexcept {
   try {
-    pin_this_thread(cores_[static_cast<std::size_t>(index)]);
+    (*body_)(index);
   } catch (...) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    failure_ = std::current_exception();
-  }
-  busy_.fetch_sub(1, std::memory_order_release);
-  for (;;) {
-    const std::function<void(int)>* body = nullptr;
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [&] { return stopping_ || round_ != seen; });
-      if (stopping_) return;
-      seen = round_;
-      body = body_;
-    }
-    try {
-      (*body)(index);
-    } catch (...) {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      failure_ = std::current_exception();
-    }
-    busy_.fetch_sub(1, std::memory_order_release);
+    const std::lock_guard<std::mutex> lock(failure_mutex_);
+    if (!failure_) failure_ = std::current_exception();
   }
 }
 
-void ThreadPool::stop() {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
+void ThreadPool::serve(int index) {
+  for (std::uint32_t seen = 0;; ++seen) {
+    await_round(seen);
+    if (stopping_.load()) return;
+    call(index);
+    finish_one();
   }
-  wake_.notify_all();
+}
+
+void ThreadPool::await_round(std::uint32_t seen) const {
+  for (int look = 0; may_spin_ && look < kLooksBeforeParking; ++look) {
+    if (round_.load() != seen) return;
+    pause_briefly();
+  }
+  while (round_.load() == seen) futex_wait(round_, seen);
+}
+
+void ThreadPool::await_all() {
+  for (int look = 0; look < kLooksForTheOthers; ++look) {
+    if (busy_.load() == 0) return;
+    pause_briefly();
+  }
+  is_caller_parked_.store(true);
+  for (std::uint32_t busy = busy_.load(); busy != 0; busy = busy_.load()) futex_wait(busy_, busy);
+  is_caller_parked_.store(false);
+}
+
+void ThreadPool::finish_one() {
+  const bool is_last = busy_.fetch_sub(1) == 1;
+  if (is_last && is_caller_parked_.load()) futex_wake_all(busy_);
+}
+
+void ThreadPool::stop() {
+  stopping_.store(true);
+  round_.fetch_add(1);
+  futex_wake_all(round_);
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }

@@ -2,18 +2,19 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
-#include <cstdint>
 #include <exception>
 #include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "futex.hpp"
+
 namespace splitfleet {
 
 // The calling thread is thread 0. Idle threads are parked, since a spinning one may take the core that a GPU
-// driver works on.
+// driver works on. Where more cores are free than this pool and a driver need, a thread looks around for some
+// microseconds before it parks.
 class ThreadPool {
  public:
   // One thread per core; no cores: the caller alone, not pinned. Throws JobError(unsupported) when pinning
@@ -25,24 +26,28 @@ class ThreadPool {
 
   const std::vector<int>& cores() const { return cores_; }
   int size() const { return cores_.empty() ? 1 : static_cast<int>(cores_.size()); }
-  // Pins the calling thread to the first core (or lets it go); cheap when it is there already.
+  // Pins the calling thread to the first core, or lets it go.
   void pin_caller() const;
-  // Runs body(i) for every thread i and returns when all are done.
+  // Runs body(i) on every thread i and returns when all are done. Rethrows the first exception.
   void run(const std::function<void(int)>& body);
 
  private:
   void serve(int index);
-  void wait_until_started();
+  void call(int index) noexcept;
+  void await_round(std::uint32_t seen) const;
+  void await_all();
+  void finish_one();
   void stop();
 
   std::vector<int> cores_;
+  bool may_spin_;
   std::vector<std::thread> threads_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::uint64_t round_ = 0;
-  bool stopping_ = false;
   const std::function<void(int)>* body_ = nullptr;
-  std::atomic<int> busy_{0};
+  FutexWord round_{0};  // raised to wake the threads
+  FutexWord busy_{0};   // threads that have not finished the round
+  std::atomic<bool> is_caller_parked_{false};
+  std::atomic<bool> stopping_{false};
+  std::mutex failure_mutex_;
   std::exception_ptr failure_;
 };
 

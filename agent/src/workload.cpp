@@ -1,7 +1,10 @@
 #include "workload.hpp"
 
 #include <algorithm>
+#include <functional>
+#include <string>
 
+#include "affinity.hpp"
 #include "clock.hpp"
 #include "plan_buffers.hpp"
 #include "status.hpp"
@@ -13,7 +16,8 @@ Workload::Workload(Machine& machine, const Work& work, const ProgramSource* sour
     : work_(work),
       pool_(machine.threads(work.cores)),
       values_(work.plan && work.plan->precision != Precision::fp32) {
-  pin_caller();
+  if (!work.backend.empty()) backend_ = &machine.backend(work.backend);
+  pin_threads();
   if (work.plan) {
     if (source == nullptr) {
       throw JobError(Status::invalid_job,
@@ -23,7 +27,29 @@ Workload::Workload(Machine& machine, const Work& work, const ProgramSource* sour
   }
   if (work.op && work.cut > 0) prepare_cpu(machine, budget);
   if (work.op) fill_operands();
-  if (!work.op) cpu_ = machine.backend(work.backend).prepare_empty(pool_);
+  if (!work.op) cpu_ = backend_->prepare_empty(pool_);
+}
+
+// Anew for each job: the system may have moved a thread since the last one.
+void Workload::pin_threads() {
+  pin_caller();
+  if (backend_ == nullptr) return;
+  backend_->on_each_thread(pool_,
+                           [&](int index) { pin_this_thread(work_.cores[static_cast<std::size_t>(index)]); });
+}
+
+void Workload::check_threads() {
+  const std::function<void(int)> check = [&](int index) {
+    const int core = work_.cores[static_cast<std::size_t>(index)];
+    if (is_pinned_to(core)) return;
+    throw JobError(Status::noisy, "the system moved thread " + std::to_string(index) +
+                                      " of this job off CPU " + std::to_string(core) + " while it ran");
+  };
+  if (backend_ != nullptr) {
+    backend_->on_each_thread(pool_, check);
+  } else if (!work_.cores.empty()) {
+    check(0);
+  }
 }
 
 void Workload::prime() {
@@ -84,8 +110,7 @@ void Workload::prepare_cpu(Machine& machine, MemoryBudget& budget) {
   if (half.has_weights()) {
     values_.fill_weights(whole, 0, work_.cut, work_.cut, {cpu_weights_->map(CL_MAP_WRITE), ElementType::f32});
   }
-  cpu_ = machine.backend(work_.backend)
-             .prepare({half, cpu_weights_->map_floats(CL_MAP_READ), output_layout_.row_stride}, pool_);
+  cpu_ = backend_->prepare({half, cpu_weights_->map_floats(CL_MAP_READ), output_layout_.row_stride}, pool_);
 }
 
 void Workload::fill_operands() {
@@ -139,10 +164,19 @@ void Workload::gather() {
 std::optional<EventTimes> Workload::settle() {
   if (!gpu_) return std::nullopt;
   const EventTimes times = gpu_->take_times();
+  unmap();
+  return times;
+}
+
+void Workload::settle_untimed() {
+  if (gpu_) gpu_->release_events();
+  unmap();
+}
+
+void Workload::unmap() {
   for (Buffer* buffer : {input_, residual_, output_}) {
     if (buffer != nullptr) buffer->unmap();
   }
-  return times;
 }
 
 void Workload::fill_output(float value) {

@@ -34,6 +34,11 @@ class Workload : public Timed {
   // A chain of executions back to back, where the work asks for one.
   HostTimes execute() override;
   std::optional<EventTimes> settle() override;
+  // As settle(), without waiting for the device's times: the next execution may be enqueued before the driver
+  // has put the last one away.
+  void settle_untimed();
+  // Throws JobError(noisy) when a thread of this workload is no longer pinned where it belongs.
+  void check_threads();
 
   const Work& work() const { return work_; }
   // What the operands hold.
@@ -49,8 +54,10 @@ class Workload : public Timed {
   void prepare_gpu(Machine& machine, const ProgramSource& source, MemoryBudget& budget);
   void prepare_cpu(Machine& machine, MemoryBudget& budget);
   void fill_operands();
+  void pin_threads();
   void run_cpu_half();
   void gather();
+  void unmap();
 
   const Work& work_;
   ThreadPool& pool_;
@@ -65,6 +72,7 @@ class Workload : public Timed {
   std::unique_ptr<Buffer> own_residual_;  // without a GPU half
   std::unique_ptr<Buffer> own_output_;  // without a GPU half, or where the host may not write beside a kernel
   std::unique_ptr<Buffer> cpu_weights_;
+  CpuBackend* backend_ = nullptr;  // where there is a CPU half
   std::unique_ptr<CpuOperator> cpu_;
   Buffer* input_ = nullptr;
   Buffer* residual_ = nullptr;    // where the epilogue adds
