@@ -89,9 +89,9 @@ class _Winograd(Family):
         return Assembly(buffers, [forth, product, back], [setup])
 
     def tolerance(self, precision: Precision, depth: int) -> float:
-        """Twenty times the error of a direct convolution's rounding to halves; see the table above.
+        """Where halves are stored, 2e-2: seven times the error in the table, which one pixel or one channel exceeds.
 
-        Computing in halves adds a random walk over the channels (a ninth of K), amplified alike.
+        Computing in halves adds a random walk over the channels (a ninth of K), four times amplified.
         """
         if precision == "fp32":
             return tolerance(precision, depth)

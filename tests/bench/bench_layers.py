@@ -35,6 +35,7 @@ def bench_layers_side_by_side() -> None:
                 cells.append("busy" if pair is None else f"{pair[0]:.1f} / {pair[1]:.1f} = {pair[0] / pair[1]:.2f}")
                 if pair is not None:
                     ratios.setdefault((peer, operator.type), []).append(pair[0] / pair[1])
+            console.print(name, *cells)  # one by one: the table takes its time
             table.add_row(name, lower(operator, run.device).kernel, *cells)
     console.print(table)
     for peer in peers:
