@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from splitfleet.kernels import Device, LaunchPlan, Operator, Program
+from splitfleet.kernels import Conv2d, Device, LaunchPlan, Linear, Operator, Program
 from splitfleet.pipeline.agent_build import build_agent
 from splitfleet.pipeline.campaign import load_campaign
 from splitfleet.pipeline.pocl import pocl_environment
@@ -27,11 +27,14 @@ Plan = tuple[dict[str, Any], Program]
 CPU_0 = {"threads": 1, "core_mask": 1}
 
 
-def layers(*networks: str) -> Iterator[tuple[str, Operator]]:
-    """Each layer of the example networks: `network/layer` and its operator."""
+def layers(*networks: str) -> Iterator[tuple[str, Linear | Conv2d]]:
+    """Each linear layer and convolution of the example networks: `network/layer` and its operator.
+
+    Epilogues are left out, since not every peer has them.
+    """
     for layer in load_campaign(ROOT / "examples" / "demo.toml").layers:
-        if layer.network in networks:
-            yield f"{layer.network}/{layer.name}", layer.operator
+        if layer.network in networks and isinstance(layer.operator, Linear | Conv2d):
+            yield f"{layer.network}/{layer.name}", replace(layer.operator, epilogue="none")
 
 
 def plan_of(plan: LaunchPlan) -> Plan:
