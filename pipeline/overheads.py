@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from splitfleet.predictors.split_table import JOINS, Join
 
 _Floats = NDArray[np.float64]
+_LEAST_SHARE = 0.1
 
 
 def join_rows(traces: pd.DataFrame) -> list[dict[str, Any]]:
@@ -61,20 +62,23 @@ def transfer_rows(traces: pd.DataFrame) -> list[dict[str, Any]]:
     """For each operation its fixed cost in us and its rate in GB/s: the line through time over bytes.
 
     The line is fitted on relative error, since times span five orders of magnitude; both figures are at least 0.
-    `rate_gb_s` is None where time does not grow with the bytes, or only one size was measured.
+    `rate_gb_s` is None where only one size was measured, or where the bytes take less than a tenth of the fixed cost
+    even of the largest transfer: nothing is moved then, as by a map of memory that is shared.
     """
     moved = traces[(traces["kind"] == "transfer") & (traces["status"] == "ok")]
     rows = []
     for operation, jobs in moved.groupby("operation"):
         of_size = jobs.assign(us=[float(np.median(ns)) / 1e3 for ns in jobs["wall_ns"]]).groupby("bytes")["us"].median()
         fixed_us, us_per_byte = _line(of_size.index.to_numpy(np.float64), of_size.to_numpy(np.float64))
+        largest_bytes = int(of_size.index.max())
+        is_moved = us_per_byte * largest_bytes > _LEAST_SHARE * fixed_us
         rows.append(
             {
                 "operation": str(operation),
                 "fixed_us": fixed_us,
-                "rate_gb_s": 1e-3 / us_per_byte if us_per_byte else None,
+                "rate_gb_s": 1e-3 / us_per_byte if is_moved else None,
                 "smallest_bytes": int(of_size.index.min()),
-                "largest_bytes": int(of_size.index.max()),
+                "largest_bytes": largest_bytes,
             }
         )
     return rows

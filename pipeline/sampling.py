@@ -26,6 +26,7 @@ _JITTER_OCTAVES = 0.7
 _TRIES_PER_SAMPLE = 50
 BUFFER_TRANSFERS = ("map_read", "map_write", "read", "write", "copy", "fill")
 IMAGE_TRANSFERS = ("image_write", "image_read")
+_TIMED_JOINS = 100
 _FEW_CHECKED_JOINS = 1_000
 _CHECKED_JOINS_A_JOB = 50_000  # some seconds of work
 
@@ -79,6 +80,9 @@ def _sync_jobs(make: JobFactory, join: Join, threads: list[int], checked_joins: 
 
     Only polling needs them all: the other joins wait for OpenCL itself.
     """
+    # A join takes microseconds, and its tail counts.
+    repeat = make.repeat.model_copy(update={"min_count": _TIMED_JOINS, "max_count": 2 * _TIMED_JOINS})
+    make = replace(make, repeat=repeat)
     few = min(checked_joins, _FEW_CHECKED_JOINS)
     if join != SVM_POLL:
         return [make.sync(count, join, few) for count in threads]

@@ -62,12 +62,12 @@ def test_without_chains_there_is_nothing_to_compare(tmp_path: Path) -> None:
 def test_a_transfer_is_a_fixed_cost_and_a_rate(tmp_path: Path) -> None:
     sizes = [4096 * 4**power for power in range(8)]
     rows = [transfer("copy", size, 12 + size / 8e3) for size in sizes]  # 8 GB/s
-    rows += [transfer("map_read", size, 3) for size in sizes]
+    rows += [transfer("map_read", size, 3 + size / 1e9) for size in sizes]
     rows += [transfer("fill", 4096, 7), transfer("fill", 8192, 7, "unsupported")]
     found = {row["operation"]: row for row in transfer_rows(traces(tmp_path, rows))}
     assert found["copy"]["fixed_us"] == pytest.approx(12, rel=0.01)
     assert found["copy"]["rate_gb_s"] == pytest.approx(8, rel=0.01)
     assert (found["copy"]["smallest_bytes"], found["copy"]["largest_bytes"]) == (4096, 64 << 20)
     assert found["map_read"]["fixed_us"] == pytest.approx(3, rel=0.01)
-    assert found["map_read"]["rate_gb_s"] is None or found["map_read"]["rate_gb_s"] > 1e4
+    assert found["map_read"]["rate_gb_s"] is None, "the same time for all sizes: nothing is moved"
     assert (found["fill"]["fixed_us"], found["fill"]["rate_gb_s"]) == (7.0, None)
