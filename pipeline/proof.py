@@ -119,7 +119,9 @@ def comparison_job(proof: LayerProof, publish: Publish, profile: DeviceProfile, 
     proof = LayerProof(decision, proof.search, None, winner)
     # A way that comes twice, as a plan that is all-GPU, is executed once.
     jobs = {_name(way): _job(make, operator, way) for way in ways}
-    if joint := proof.joint:
+    joint = proof.joint
+    # In other precisions the joint run's kernel is another one: it converts what it shares with the CPU.
+    if joint and profile.conditions.precision == "fp32":
         jobs[_CPU_HALF] = make.cpu(slice_output(operator, 0, joint.cut), joint.threads)
         jobs[_GPU_HALF] = make.gpu(slice_output(operator, joint.cut, operator.channels), decision.gpu_join)
     return replace(proof, comparison=make.compare(jobs, publish.rounds))
@@ -145,12 +147,14 @@ def measured(proof: LayerProof, traces: Traces) -> Measured | None:
 
 
 def interference(proof: LayerProof, traces: Traces) -> Interference | None:
-    """How much the halves slow each other down; None without a split, or where the phone gave no valid result."""
+    """How much the halves slow each other down; None without a split whose halves ran alone, or a valid result."""
     trace = traces.get(proof.comparison.id) if proof.comparison else None
     joint = proof.joint
     if joint is None or trace is None or trace["status"] != "ok":
         return None
     variants = {variant["name"]: variant for variant in trace["variants"]}
+    if _CPU_HALF not in variants:
+        return None
     both, cpu, gpu = variants[_name(joint)], variants[_CPU_HALF], variants[_GPU_HALF]
     return Interference(
         proof.decision.operator,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from splitfleet.kernels import Linear, Operator
 from splitfleet.pipeline.campaign import Publish
+from splitfleet.pipeline.conditions import Conditions
 from splitfleet.pipeline.proof import (
     LayerProof,
     Way,
@@ -133,6 +135,15 @@ def test_halves_are_compared_with_the_joint_run() -> None:
     assert (found.cpu_alone_us, found.cpu_joint_us, found.cpu_slowdown) == (40, 6, 0.15)
     assert (found.gpu_alone_us, found.gpu_joint_us) == (10, 2)
     assert found.gpu_slowdown == pytest.approx(0.2)
+
+
+def test_halves_that_convert_are_not_compared() -> None:
+    phone = replace(PHONE, conditions=Conditions(precision="fp16_fp32"))
+    proof = comparison_job(LayerProof(decision(), {}), PUBLISH, phone, {})
+    assert proof.comparison is not None
+    assert len(proof.comparison.body["variants"]) == 3
+    assert interference(proof, compared(proof)) is None
+    assert measured(proof, compared(proof)) is not None
 
 
 @pytest.mark.parametrize("status", ["noisy", "wrong_result"])
