@@ -38,6 +38,18 @@ void add_samples(const Samples& samples, JobKind kind, Json& result) {
   result["samples"] = samples.samples_json(kind);
 }
 
+// A thread that was moved explains noise better than a count of repetitions does.
+Samples measure_in_place(Workload& workload, const Repeat& repeat) {
+  try {
+    Samples samples = measure(workload, repeat);
+    workload.check_threads();
+    return samples;
+  } catch (const JobError&) {
+    workload.check_threads();
+    throw;
+  }
+}
+
 void run_single(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads,
                 Json& result) {
   MemoryBudget budget;
@@ -51,8 +63,7 @@ void run_single(const Job& job, Machine& machine, const Programs& programs, Work
     result["mode"] = job.work.chain_length > 1 ? "chain" : "single";
     result["chain_length"] = job.work.chain_length;
   }
-  add_samples(measure(workload, job.repeat), job.kind, result);
-  workload.check_threads();
+  add_samples(measure_in_place(workload, job.repeat), job.kind, result);
 }
 
 void run_transfer(const Job& job, Machine& machine, Workloads& workloads, Json& result) {
