@@ -1,12 +1,15 @@
 """The rules of PoCL, which executes a work-group as loops on one core of a CPU.
 
-* `winograd` from 32 input and output channels and 4 tiles on: 1.2 to 2.8 times as fast as `conv_direct` there; below
-  that, 0.15 to 1.5 times (tests/bench/bench_families.py, on an AVX2 core);
-* `matvec` up to 5 rows, 1 to 3 times as fast as `matmul`, which reads the weights once for each row when the rows fit
-  no block; from 6 rows on `matmul` has a block of 6;
+* `winograd` from 32 input and output channels and 4 tiles on: mostly 1.2 to 4 times as fast as `conv_direct` there;
+  below that, 0.15 to 1.5 times;
+* `matvec` up to 5 rows, 0.7 to 3 times as fast as `matmul` and most at 3, since `matmul` reads the weights once for
+  each row when the rows fit no block; from 6 rows on `matmul` has a block of 6;
 * a work-item of `matvec` is a loop of one thread: it takes as many columns as its registers hold sums of, and shares
   nothing;
 * `conv_constant` never: a CPU has no constant memory, and `conv_direct` is faster for its larger blocks.
+
+The figures are the best of seven on a busy AVX2 core (docs/benchmarks.md); tests/bench/bench_families.py times the same
+pairs in turn.
 """
 
 from __future__ import annotations
