@@ -30,7 +30,7 @@ _MAX_FILE_BYTES = 4_000_000
 
 
 class Repeat(Section):
-    """How often a job repeats (docs/formats.md, `repeat`)."""
+    """How often a job repeats (docs/agent.md, `repeat`)."""
 
     warmup: int = Field(default=3, ge=0, le=1000)
     min_count: int = Field(default=9, ge=1, le=10_000)

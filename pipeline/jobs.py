@@ -1,4 +1,4 @@
-"""Jobs: what a phone is asked to measure, as lines of a job file (docs/formats.md)."""
+"""Jobs: what a phone is asked to measure, as lines of a job file (docs/agent.md)."""
 
 from __future__ import annotations
 

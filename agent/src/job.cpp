@@ -21,7 +21,7 @@ constexpr std::int64_t kMaxThreads = 64;
 constexpr std::int64_t kMaxCount = 10'000;
 constexpr std::int64_t kMaxTimeUs = 60'000'000;
 constexpr std::int64_t kMaxWarmup = 1'000;
-constexpr std::int64_t kMaxCheckedJoins = 10'000'000;
+constexpr std::int64_t kMaxCheckedJoins = 3'000'000;
 constexpr std::size_t kMaxVariants = 16;
 constexpr std::int64_t kMaxChain = 64;
 constexpr std::int64_t kTransferStep = 4096;
@@ -33,6 +33,7 @@ constexpr std::int64_t kMaxGraceS = 3600;
 constexpr std::int64_t kTimeFactor = 10;
 constexpr std::int64_t kCheckedJoinUs = 2'000;
 constexpr std::int64_t kVariantUs = 500'000;
+constexpr std::int64_t kMaxBoundUs = std::int64_t{7'200} * 1'000'000;  // and the grace
 
 constexpr const char* kKindNames[] = {"gpu", "cpu", "coexec", "sync", "compare", "transfer"};
 constexpr const char* kModeNames[] = {"single", "chain"};
@@ -187,15 +188,20 @@ Job parse_job(const Json& line) {
   if (job.kind == JobKind::compare) {
     job.rounds = fields.integer("rounds", 1, kMaxCount);
     job.variants = parse_variants(fields);
-    return job;
-  }
-  if (job.kind == JobKind::transfer) {
-    job.transfer = parse_transfer(fields);
   } else {
-    job.work = parse_work(fields, job.kind);
+    if (job.kind == JobKind::transfer) {
+      job.transfer = parse_transfer(fields);
+    } else {
+      job.work = parse_work(fields, job.kind);
+    }
+    job.repeat = parse_repeat(fields.object("repeat"));
   }
-  job.repeat = parse_repeat(fields.object("repeat"));
   if (job.kind == JobKind::sync) job.checked_joins = fields.integer("checked_joins", 0, kMaxCheckedJoins);
+  if (job.time_bound_us() > kMaxBoundUs + grace_us()) {
+    throw JobError(Status::invalid_job, "the job may take " +
+                                            std::to_string(job.time_bound_us() / 1'000'000) +
+                                            " s, and no more than 7200 s are allowed: split it");
+  }
   return job;
 }
 

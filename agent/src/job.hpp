@@ -16,7 +16,7 @@ enum class JobKind { gpu, cpu, coexec, sync, compare, transfer };
 
 const char* kind_name(JobKind kind);
 
-// How often a workload is repeated; docs/formats.md says what each number means.
+// How often a workload is repeated; docs/agent.md says what each number means.
 struct Repeat {
   std::int64_t warmup = 0;
   std::int64_t min_count = 1;

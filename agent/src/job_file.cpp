@@ -13,6 +13,7 @@ namespace splitfleet {
 namespace {
 
 constexpr std::size_t kMaxId = 200;
+constexpr std::size_t kMaxLine = 32 * 1024 * 1024;
 constexpr std::size_t kMaxSource = 4 * 1024 * 1024;
 
 // Ids become lines of the attempts file and parts of messages.
@@ -46,20 +47,45 @@ void read_line(const std::string& line, const std::string& fallback_id, JobFile&
   file.jobs.push_back(std::move(job));
 }
 
+// The next line, of which no more than `kMaxLine` bytes and one are kept. False at the end.
+bool next_line(std::istream& stream, std::string& line) {
+  line.clear();
+  std::streambuf& bytes = *stream.rdbuf();
+  constexpr int kEnd = std::istream::traits_type::eof();
+  int byte = bytes.sbumpc();
+  if (byte == kEnd) return false;
+  for (; byte != kEnd && byte != '\n'; byte = bytes.sbumpc()) {
+    if (line.size() <= kMaxLine) line += static_cast<char>(byte);
+  }
+  return true;
+}
+
 }  // namespace
+
+JobFile read_jobs(std::istream& stream) {
+  JobFile file;
+  std::size_t number = 0;
+  for (std::string line; next_line(stream, line);) {
+    const std::string fallback_id = "line-" + std::to_string(++number);
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    if (line.size() > kMaxLine) {
+      file.jobs.push_back(
+          {fallback_id, "the line is longer than " + std::to_string(kMaxLine) + " bytes", {}});
+    } else {
+      read_line(line, fallback_id, file);
+    }
+  }
+  return file;
+}
 
 JobFile read_job_file(const std::string& path) {
   std::ifstream stream(path, std::ios::binary);
   if (!stream) throw AgentError(kExitFailure, path + ": cannot be opened: " + std::strerror(errno));
-  JobFile file;
-  std::size_t number = 0;
-  for (std::string line; std::getline(stream, line);) {
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    read_line(line, "line-" + std::to_string(number), file);
+  try {
+    return read_jobs(stream);
+  } catch (const std::ios::failure&) {
+    throw AgentError(kExitFailure, path + ": cannot be read");
   }
-  if (stream.bad()) throw AgentError(kExitFailure, path + ": cannot be read");
-  return file;
 }
 
 }  // namespace splitfleet

@@ -1,6 +1,7 @@
 // The job file: programs and jobs, one JSON object a line.
 #pragma once
 
+#include <istream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <unordered_map>
@@ -23,7 +24,10 @@ struct JobFile {
   std::vector<JobLine> jobs;
 };
 
-// Never fails because of what a line holds. Throws AgentError when the file cannot be read.
+// Never fails because of what a line holds. A line of more than 32 MiB is answered, but not kept.
+JobFile read_jobs(std::istream& stream);
+
+// Throws AgentError when the file cannot be read.
 JobFile read_job_file(const std::string& path);
 
 }  // namespace splitfleet

@@ -2,10 +2,21 @@
 
 #include <nlohmann/json.hpp>
 
+#include "status.hpp"
+
 namespace splitfleet {
+namespace {
+
+constexpr int kMaxDepth = 32;
+
+}  // namespace
 
 Json parse_json(const std::string& text) {
-  return Json::parse(text);
+  // Values that nest as deep as somebody likes would exhaust the stack where they are copied or printed.
+  return Json::parse(text, [](int depth, Json::parse_event_t, const Json&) {
+    if (depth > kMaxDepth) throw JobError(Status::invalid_job, "values nest deeper than 32 levels");
+    return true;
+  });
 }
 
 std::string to_line(const Json& value) {

@@ -9,7 +9,8 @@ namespace splitfleet {
 
 using Json = nlohmann::ordered_json;
 
-// The value that a text holds. Throws Json::parse_error, which says where the text goes wrong.
+// The value that a text holds. Throws Json::parse_error, which says where the text goes wrong, or JobError
+// for one that nests deeper than 32 levels.
 Json parse_json(const std::string& text);
 
 // One line of text; bytes that are not UTF-8 (a driver's build log may hold some) are replaced.

@@ -15,7 +15,7 @@ namespace splitfleet {
 namespace {
 
 constexpr std::int64_t kNoisyTimeFactor = 3;
-constexpr std::int64_t kNoisyRoundFactor = 5;
+constexpr std::int64_t kNoisyRoundFactor = 20;
 constexpr int kMostTries = 5;             // of one execution in its place in a round
 constexpr std::int64_t kWarmupShare = 4;  // of the time that the repetitions may take
 constexpr std::int64_t kVariantWarmup = 2;

@@ -19,7 +19,7 @@ namespace {
 constexpr int kMostAttempts = 2;
 constexpr std::int64_t kOpenNs = 60'000'000'000;
 constexpr std::int64_t kCheckJobUs = 10'000'000;  // for reading a job, before its own bound is known
-constexpr std::int64_t kMaxBoundUs = std::int64_t{1'000'000} * 3600 * 100;
+constexpr std::int64_t kMaxBoundUs = std::int64_t{3600} * 4 * 1'000'000;  // above that of any job
 constexpr std::size_t kMaxText = 200;
 constexpr const char* kStuck =
     "the OpenCL driver holds a job's process in the kernel, where it cannot be ended: restart the phone, "

@@ -1,6 +1,6 @@
 """Kernels that fail on this phone only, as kernels do on a phone whose driver has a fault.
 
-The phone looks at each job file (docs/formats.md) that is pushed to it. A job that is to fail gets a program of its
+The phone looks at each job file (docs/agent.md) that is pushed to it. A job that is to fail gets a program of its
 own, in which every kernel begins with the fault; the file is otherwise left as it came.
 """
 

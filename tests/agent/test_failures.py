@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .driver import Agent, Line
-from .jobs import PROGRAMS, coexec, conv2d, cpu, gpu, linear, program, sync
+from .jobs import PROGRAMS, coexec, conv2d, cpu, gpu, job, linear, program, sync
 
 
 def test_build_failure_carries_the_log(agent: Agent) -> None:
@@ -54,6 +54,12 @@ def test_memory_bound(agent: Agent) -> None:
 
 HUGE = 2**24
 
+
+def with_launches(line: Line, count: int) -> Line:
+    line["plan"]["launches"] *= count
+    return line
+
+
 INVALID: dict[str, tuple[Line, str]] = {
     "no such kernel": (gpu("job", 4, 4, 4) | {"plan": gpu("", 4, 4, 4)["plan"] | {"program": "sync"}}, "matmul"),
     "no such program": (gpu("job", 4, 4, 4) | {"plan": gpu("", 4, 4, 4)["plan"] | {"program": "gone"}}, "plan.program"),
@@ -74,6 +80,18 @@ INVALID: dict[str, tuple[Line, str]] = {
         cpu("job", linear(2, 2, 2), repeat={**cpu("", linear(1, 1, 1))["repeat"], "max_time_us": 60_000_001}),
         "repeat.max_time_us",
     ),
+    "hours of rounds": (
+        job(
+            "job", "compare", rounds=10_000, variants=[{**cpu("", linear(2, 2, 2)), "name": f"v{i}"} for i in range(3)]
+        ),
+        "no more than 7200 s",
+    ),
+    "too many variants": (
+        job("job", "compare", rounds=2, variants=[{**cpu("", linear(2, 2, 2)), "name": f"v{i}"} for i in range(17)]),
+        "variants: more than 16",
+    ),
+    "too many joins": (sync("job", checked_joins=3_000_001), "checked_joins"),
+    "too many launches": (with_launches(gpu("job", 4, 4, 4), 65), "plan.launches: more than 64"),
     "too many repetitions": (
         cpu("job", linear(2, 2, 2), repeat={**cpu("", linear(1, 1, 1))["repeat"], "max_count": 10_001}),
         "repeat.max_count",

@@ -75,6 +75,16 @@ def test_lines_without_a_usable_id_are_named_by_number(agent_without_opencl: Age
     assert {result["status"] for result in results.values()} == {"invalid_job"}
 
 
+def test_lines_beyond_all_bounds_are_answered(agent_without_opencl: Agent) -> None:
+    line = json.dumps(cpu("deep", {**linear(1, 2, 2), "rows": 0}))
+    deep = line.replace('"rows": 0', '"rows": ' + "[" * 100_000 + "]" * 100_000)
+    long = b'{"type": "job", "id": "' + b"x" * (33 * 2**20) + b'"}'
+    results = agent_without_opencl.run([deep, long, cpu("next", linear(2, 2, 2))])
+    assert list(results) == ["line-1", "line-2", "next"]
+    assert "nest deeper than 32 levels" in results["line-1"]["error"]
+    assert "longer than 33554432 bytes" in results["line-2"]["error"]
+
+
 def test_an_id_is_answered_once(agent_without_opencl: Agent) -> None:
     same = cpu("same", linear(2, 2, 2))
     agent_without_opencl.run([same, same])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,6 +123,20 @@ def test_a_dead_worker_keeps_no_lock(agent: Agent, tmp_path: Path) -> None:
     for lock in (cores / "core", cores / "gate", agent.results.with_name("results.jsonl.lock")):
         with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler for a library that crashes when it is opened")
+def test_a_driver_that_crashes_when_it_is_opened(agent: Agent, tmp_path: Path) -> None:
+    source, library = tmp_path / "crash.c", tmp_path / "libOpenCL.so"
+    source.write_text("#include <stdlib.h>\n__attribute__((constructor)) static void begin(void) { abort(); }\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    agent = agent.with_environment(SPLITFLEET_OPENCL=str(library))
+    agent.write([quick("job")])
+    done = agent.call("run", agent.jobs, agent.results)
+    assert done.returncode == 3
+    assert "OpenCL ends the process that opens it: restart the phone" in done.stderr
+    assert agent.results.read_text() == ""
 
 
 @contextmanager
