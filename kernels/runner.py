@@ -94,6 +94,7 @@ class Runner:
 
 def device_of(opencl_device: pyopencl.Device) -> Device:
     """The same view of a local OpenCL device that the agent gives of a phone's, but that nobody polls here."""
+    image = (opencl_device.image2d_max_width, opencl_device.image2d_max_height)
     return Device(
         name=opencl_device.name,
         vendor=opencl_device.vendor,
@@ -107,7 +108,7 @@ def device_of(opencl_device: pyopencl.Device) -> Device:
         platform=opencl_device.platform.name,
         version=opencl_device.version,
         extensions=frozenset(opencl_device.extensions.split()),
-        image2d_max=(opencl_device.image2d_max_width, opencl_device.image2d_max_height),
+        image2d_max=image if opencl_device.image_support else (0, 0),
         local_bytes=opencl_device.local_mem_size,
         constant_bytes=opencl_device.max_constant_buffer_size,
     )

@@ -161,6 +161,7 @@ Json ClDevice::describe() const {
           {"preferred_vector_float", device_value<cl_uint>(CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT)},
           {"global_bytes", device_value<cl_ulong>(CL_DEVICE_GLOBAL_MEM_SIZE)},
           {"local_bytes", device_value<cl_ulong>(CL_DEVICE_LOCAL_MEM_SIZE)},
+          {"constant_bytes", device_value<cl_ulong>(CL_DEVICE_MAX_CONSTANT_BUFFER_SIZE)},
           {"max_alloc_bytes", device_value<cl_ulong>(CL_DEVICE_MAX_MEM_ALLOC_SIZE)},
           {"timer_resolution_ns", device_value<std::size_t>(CL_DEVICE_PROFILING_TIMER_RESOLUTION)},
           {"image2d_max",

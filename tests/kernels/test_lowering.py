@@ -103,3 +103,47 @@ def test_the_empty_kernel_covers_its_payload(device: Device) -> None:
     plan = lower_sync(device)
     assert plan.launches[0].global_size[0] * 4 == plan.buffers[0].bytes
     assert plan.launches[0].local_size[0] <= device.max_work_group_size
+
+
+def test_a_device_is_read_from_what_the_agent_reports() -> None:
+    opencl = {
+        "platform": "QUALCOMM Snapdragon(TM)", "device": "QUALCOMM Adreno(TM)", "vendor": "QUALCOMM",
+        "device_version": "OpenCL 2.0 Adreno(TM) 640", "compute_units": 2, "max_work_group_size": 1024,
+        "max_work_item_sizes": [1024, 1024, 1024], "preferred_vector_float": 1, "max_alloc_bytes": 2**30,
+        "local_bytes": 32768, "constant_bytes": 65536, "image2d_max": [16384, 16384], "extensions": ["cl_khr_fp16"],
+        "svm": {"coarse": True, "fine_buffer": True, "fine_system": False, "atomics": False},
+    }  # fmt: skip
+    device = Device.from_capabilities({"agent": {"architecture": "aarch64"}, "opencl": opencl})
+    assert (device.vendor_family, device.generation) == ("adreno", "640")
+    assert (device.has_fp16, device.has_images, device.svm_polling) == (True, True, False)
+    assert (device.local_bytes, device.constant_bytes) == (32768, 65536)
+    old = {key: value for key, value in opencl.items() if key not in ("constant_bytes", "extensions", "image2d_max")}
+    device = Device.from_capabilities({"agent": {"architecture": "aarch64"}, "opencl": old})
+    assert (device.has_fp16, device.has_images, device.constant_bytes) == (False, False, 65536)
+    with pytest.raises(DeviceError, match="no usable OpenCL: tried libOpenCL"):
+        Device.from_capabilities({"opencl": None, "opencl_error": "tried libOpenCL.so"})
+
+
+def test_half_arithmetic_needs_the_extension() -> None:
+    with pytest.raises(DeviceError, match="use precision fp16_fp32"):
+        lower(Linear(10, 32, 64), PHONE, precision="fp16")
+    able = replace(PHONE, extensions=frozenset({"cl_khr_fp16"}))
+    assert lower(Linear(10, 32, 64), able, precision="fp16").precision == "fp16"
+
+
+def test_a_half_of_stored_halves_converts_its_input() -> None:
+    operator = Linear(10, 32, 64, "add")
+    whole = lower(operator, PHONE, precision="fp16_fp32")
+    assert {buffer.role: buffer.type for buffer in whole.buffers} == dict.fromkeys(
+        ("input", "weights", "output", "residual"), "f16"
+    )
+    half = lower_half(operator, 16, PHONE, precision="fp16_fp32")
+    types = {buffer.role: (buffer.type, buffer.bytes) for buffer in half.buffers}
+    assert types["input"] == ("f32", 10 * 32 * 4)
+    assert types["scratch"] == ("f16", 10 * 32 * 2)
+    assert types["output"] == types["residual"] == ("f32", 10 * 64 * 4)
+    assert [launch.kernel for launch in half.launches] == ["convert_input", half.kernel]
+    assert (half.quantities["launches"], half.quantities["converted_bytes"]) == (2, 10 * 32 * 6)
+    assert (whole.quantities["launches"], whole.quantities["converted_bytes"]) == (1, 0)
+    table = lower_channels(operator, np.array([48, 64]), PHONE, precision="fp16_fp32")
+    assert list(table["kernel"]) == [half.kernel, whole.kernel]
