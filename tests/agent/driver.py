@@ -13,7 +13,7 @@ from typing import Any
 
 Line = dict[str, Any]
 
-TIMEOUT_S = 120
+TIMEOUT_S = 600  # dozens of kernels are compiled, and the machine may be busy
 
 
 @dataclass(frozen=True)
