@@ -196,10 +196,10 @@ class Relay:
                 self._left[stream.direction] = None if is_last else left - len(chunk)
             else:
                 is_last = False
+            self._passed[stream.direction] += len(chunk)
             with suppress(OSError):
                 stream.writer.write(chunk)
                 await stream.writer.drain()
-            self._passed[stream.direction] += len(chunk)
             if is_last:
                 self._cut()
                 return
