@@ -5,13 +5,15 @@ from __future__ import annotations
 import platform
 import re
 import shutil
+import uuid
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 from .description import Description
+from .sensors import furnish_sensors
+from .state_files import STATE_FOLDER, write_all
 
-STATE_FOLDER = ".phone"
 _ISA_LEVELS = {
     # x86-64 psABI, "micro-architecture levels", in the names of /proc/cpuinfo
     "x86-64": "",
@@ -27,10 +29,11 @@ def furnish(root: Path, description: Description, isa: str) -> None:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for folder in ("sys", "proc", "system", f"{STATE_FOLDER}/properties"):
         shutil.rmtree(root / folder, ignore_errors=True)
-    _write_all(root / STATE_FOLDER / "properties", properties(description, isa))
+    write_all(root / STATE_FOLDER / "properties", properties(description, isa))
     _install_commands(root / "system/bin")
     _write_cpu(root, description, isa)
-    _write_sensors(root, description)
+    furnish_sensors(root, description)
+    boot(root)
     capacity = root / STATE_FOLDER / "capacity-bytes"
     if description.storage.free_bytes is None:
         capacity.unlink(missing_ok=True)
@@ -94,15 +97,17 @@ def offered_isa(wanted: str) -> str:
     return offered
 
 
-def has_zone(root: Path, zone: str | None) -> bool:
-    """Whether the phone has a thermal zone of this type; None stands for any."""
-    return bool(_zones(root, zone))
+def boot(root: Path) -> None:
+    """What is new each time that the phone starts: its boot id; and the mode that a restart ends."""
+    write_all(root / "proc/sys/kernel/random", {"boot_id": str(uuid.uuid4())})
+    (root / STATE_FOLDER / "fixed-performance-mode").unlink(missing_ok=True)
 
 
-def set_temperature(root: Path, millidegrees: int, zone: str | None) -> None:
-    """Sets the zones of this type, or all zones."""
-    for folder in _zones(root, zone):
-        _write(folder / "temp", str(millidegrees))
+def wipe(root: Path) -> None:
+    """Empties what the phone's owner has: files and settings."""
+    for folder in ("data/local/tmp", "sdcard", f"{STATE_FOLDER}/settings"):
+        shutil.rmtree(root / folder, ignore_errors=True)
+        (root / folder).mkdir(parents=True)
 
 
 def show_disk_full(root: Path, full: bool) -> None:
@@ -112,11 +117,6 @@ def show_disk_full(root: Path, full: bool) -> None:
         marker.touch()
     else:
         marker.unlink(missing_ok=True)
-
-
-def _zones(root: Path, zone: str | None) -> list[Path]:
-    folders = (root / "sys/class/thermal").glob("thermal_zone*")
-    return [folder for folder in folders if zone in (None, (folder / "type").read_text().strip())]
 
 
 def _install_commands(folder: Path) -> None:
@@ -141,48 +141,15 @@ def _write_cpu(root: Path, description: Description, isa: str) -> None:
     }
     folder = root / "sys/devices/system/cpu"
     for core in cpu.cores:
-        _write_all(folder / f"cpu{core}/cpufreq", frequency)
+        write_all(folder / f"cpu{core}/cpufreq", frequency)
     cores = ",".join(str(core) for core in sorted(cpu.cores))
-    _write_all(folder, {"online": cores, "possible": cores, "present": cores})
+    write_all(folder, {"online": cores, "possible": cores, "present": cores})
     entries = [f"processor\t: {core}\nmodel name\t: {description.soc} ({isa})\n" for core in cpu.cores]
-    _write_all(
+    write_all(
         root / "proc",
         {
             "cpuinfo": "\n".join([*entries, f"Hardware\t: {description.soc}"]),
+            "loadavg": "0.10 0.10 0.10 1/200 1000",
             "version": f"Linux version {platform.release()} (virtual phone, Android {description.android.release})",
         },
     )
-
-
-def _write_sensors(root: Path, description: Description) -> None:
-    battery = description.battery
-    _write_all(
-        root / "sys/class/power_supply/battery",
-        {
-            "capacity": str(battery.level),
-            "status": battery.status.capitalize(),
-            "temp": str(battery.temperature_millidegrees // 100),
-            "voltage_now": "4300000",
-            "health": "Good",
-            "present": "1",
-            "type": "Battery",
-            "source": battery.powered_by,
-        },
-    )
-    for number, zone in enumerate(description.thermal.zones):
-        values = {"type": zone.type, "temp": str(zone.millidegrees)}
-        _write_all(root / f"sys/class/thermal/thermal_zone{number}", values)
-    _write(root / STATE_FOLDER / "throttling-millidegrees", str(description.thermal.throttling_millidegrees))
-
-
-def _write_all(folder: Path, values: Mapping[str, str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, value in values.items():
-        _write(folder / name, value)
-
-
-def _write(file: Path, value: str) -> None:
-    """A reader sees the old value or the new one, never half of it."""
-    unfinished = file.with_name(f".{file.name}.new")
-    unfinished.write_text(f"{value}\n")
-    unfinished.replace(file)

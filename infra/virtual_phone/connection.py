@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Coroutine
 
 from .auth import HostKey, new_token
@@ -32,8 +33,10 @@ class LinkBroken(Exception):
 class Stream:
     """A service's end of one stream. Reading gives whole payloads, as the host packed them."""
 
-    def __init__(self, connection: Connection, local_id: int, remote_id: int) -> None:
+    def __init__(self, connection: Connection, service: str, local_id: int, remote_id: int) -> None:
         self._connection = connection
+        self.service = service
+        """`sync`, `shell` or `exec`."""
         self.local_id = local_id
         self.remote_id = remote_id
         self._incoming: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -141,7 +144,7 @@ class Connection:
         """Sends one packet. Raises LinkBroken."""
         greeting = packet.command in (Command.CNXN, Command.AUTH)  # the host cannot know the version yet
         data = encode(packet, with_checksum=greeting or self._version < VERSION_WITHOUT_CHECKSUM)
-        allowed = await self._link.admit(len(data))
+        allowed = await self._link.admit(len(data), self._service_of(packet.arg0))
         if self._writer.transport.is_closing():
             raise LinkBroken
         self._writer.write(data[:allowed])
@@ -158,9 +161,14 @@ class Connection:
             self._reader, with_checksum=self._online and self._version < VERSION_WITHOUT_CHECKSUM
         )
         size = 24 + len(packet.payload)
-        if await self._link.admit(size) < size:
+        service = _service(packet) if packet.command == Command.OPEN else self._service_of(packet.arg1)
+        if await self._link.admit(size, service) < size:
             raise LinkBroken
         return packet
+
+    def _service_of(self, local_id: int) -> str | None:
+        stream = self._streams.get(local_id)
+        return None if stream is None else stream.service
 
     async def _handle(self, packet: Packet) -> None:
         match packet.command:
@@ -226,7 +234,7 @@ class Connection:
             await self.send(Packet(Command.CLSE, 0, packet.arg0))
             return
         self._last_id += 1
-        stream = Stream(self, self._last_id, packet.arg0)
+        stream = Stream(self, _service(packet), self._last_id, packet.arg0)
         self._streams[stream.local_id] = stream
         await self.send(Packet(Command.OKAY, stream.local_id, stream.remote_id))
         self._spawn(self._run(service, stream), self._tasks)
@@ -255,6 +263,11 @@ class Connection:
         task = asyncio.create_task(_logged(work))
         group.add(task)
         task.add_done_callback(group.discard)
+
+
+def _service(packet: Packet) -> str:
+    """What the stream is for that this OPEN packet asks for: `shell,v2:ls` is `shell`."""
+    return re.split("[:,]", text(packet.payload), maxsplit=1)[0]
 
 
 async def _logged(work: Coroutine[None, None, None]) -> None:

@@ -15,12 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from splitfleet.kernels.errors import DeviceError, UserError
 
-from .android import STATE_FOLDER
-from .faults import DiskFull, Drop, Kernel, Stall, Temperature, Unauthorized, Vanish
+from .faults import Fault
+from .state_files import STATE_FOLDER
 
 
 class Clear(BaseModel):
-    """Ends all faults, except that forgotten keys stay forgotten and temperatures stay."""
+    """Ends all faults, except that what is lost stays lost and what battery, screen, load and zones show stays."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["clear"]
@@ -34,10 +34,7 @@ class Answer(BaseModel):
     allow: bool
 
 
-Order = Annotated[
-    Drop | Stall | Vanish | Unauthorized | DiskFull | Temperature | Kernel | Clear | Answer,
-    Field(discriminator="kind"),
-]
+Order = Annotated[Fault | Clear | Answer, Field(discriminator="kind")]
 ORDERS: TypeAdapter[Order] = TypeAdapter(Order)
 _ANSWER_SECONDS = 5.0
 

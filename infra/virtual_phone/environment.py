@@ -9,8 +9,8 @@ from pathlib import Path
 
 from splitfleet.pipeline.pocl import pocl_environment
 
-from .android import STATE_FOLDER
 from .description import Description
+from .state_files import STATE_FOLDER
 
 _SYSTEM_PATH = "/usr/bin:/bin"
 

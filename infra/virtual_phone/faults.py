@@ -23,10 +23,15 @@ class _Fault(BaseModel):
 
 
 class Drop(_Fault):
-    """The link breaks once, after so many more bytes have crossed it in both directions together."""
+    """The link breaks once, after so many more bytes have crossed it in both directions together.
+
+    With `service`, only bytes of the streams of that service count: `sync` carries pushes and pulls, `shell` commands,
+    `exec` the reading of results.
+    """
 
     kind: Literal["drop"]
     bytes: int = Field(ge=0)
+    service: Literal["sync", "shell", "exec"] | None = None
 
 
 class Stall(_Fault):
@@ -63,6 +68,51 @@ class Temperature(_Fault):
     zone: str | None = None
 
 
+class Battery(_Fault):
+    """What the battery shows from now on; what is not given stays."""
+
+    kind: Literal["battery"]
+    level: int | None = Field(default=None, ge=0, le=100)
+    status: Literal["charging", "discharging", "not charging", "full"] | None = None
+    powered_by: Literal["ac", "usb", "none"] | None = None
+    millidegrees: int | None = Field(default=None, ge=-30_000, le=120_000)
+
+
+class ThermalStatus(_Fault):
+    """Android reports this thermal status (0 none, 1 light, ... 6 shutdown), whatever the zones show."""
+
+    kind: Literal["thermal-status"]
+    status: int = Field(ge=0, le=6)
+
+
+class Screen(_Fault):
+    """The screen goes on or off."""
+
+    kind: Literal["screen"]
+    on: bool
+
+
+class Load(_Fault):
+    """/proc/loadavg shows this load, as if other programs were at work."""
+
+    kind: Literal["load"]
+    load: float = Field(ge=0, le=1000)
+
+
+class Reboot(_Fault):
+    """All programs end at once, links break, and the phone is back after a while with a new boot id. Files stay."""
+
+    kind: Literal["reboot"]
+    seconds: Seconds = 1.0
+
+
+class Wipe(_Fault):
+    """As a reboot, and everything below /data/local/tmp and /sdcard, the settings and the hosts' keys are gone."""
+
+    kind: Literal["wipe"]
+    seconds: Seconds = 1.0
+
+
 class Kernel(_Fault):
     """The kernel of one GPU job fails: the job that arrives as number `job`, counted from 1 over all that are new."""
 
@@ -71,7 +121,13 @@ class Kernel(_Fault):
     job: int = Field(ge=1)
 
 
-Fault = Annotated[Drop | Stall | Vanish | Unauthorized | DiskFull | Temperature | Kernel, Field(discriminator="kind")]
+Showing = Temperature | Battery | ThermalStatus | Screen | Load
+"""Faults that are nothing but what the phone shows of itself."""
+
+Fault = Annotated[
+    Drop | Stall | Vanish | Unauthorized | DiskFull | Showing | Reboot | Wipe | Kernel,
+    Field(discriminator="kind"),
+]
 
 
 class Link:
@@ -80,27 +136,30 @@ class Link:
     def __init__(self) -> None:
         self._stalled_until = 0.0
         self._bytes_left: int | None = None
+        self._service: str | None = None
 
     def stall(self, seconds: float) -> None:
         """Lets nothing pass for so long."""
         self._stalled_until = time.monotonic() + seconds
 
-    def drop_after(self, count: int) -> None:
-        """Lets so many bytes pass, then breaks."""
-        self._bytes_left = count
+    def drop_after(self, count: int, service: str | None) -> None:
+        """Lets so many bytes pass, of this service or of any, then breaks."""
+        self._bytes_left, self._service = count, service
 
     def mend(self) -> None:
         """Takes back whatever was ordered."""
         self._stalled_until = 0.0
         self._bytes_left = None
 
-    async def admit(self, count: int) -> int:
-        """Waits while the link stalls; returns how many of these bytes may pass. Fewer means: it breaks after them."""
+    async def admit(self, count: int, service: str | None) -> int:
+        """Waits while the link stalls; returns how many of these bytes of a service's stream may pass. Fewer means: it
+        breaks after them."""
         while (wait := self._stalled_until - time.monotonic()) > 0:
             await asyncio.sleep(min(wait, 0.1))
-        if self._bytes_left is None or count <= self._bytes_left:
-            if self._bytes_left is not None:
-                self._bytes_left -= count
+        if self._bytes_left is None or self._service not in (None, service):
+            return count
+        if count <= self._bytes_left:
+            self._bytes_left -= count
             return count
         allowed, self._bytes_left = self._bytes_left, None
         return allowed

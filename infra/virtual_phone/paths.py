@@ -13,7 +13,8 @@ _SHELL_SAFE = re.compile(r"[A-Za-z0-9/._+@%,:=-]+")
 _IN_COMMAND = re.compile(
     r"""(?<![\w./~$}*?\]-])                         # not in the middle of a longer path
         /(?:(?:data|sdcard|sys|system)(?![\w.-])    # the phone's own folders
-           |proc/(?:cpuinfo|version)(?![\w./-]))    # of /proc only what describes the phone: processes are real""",
+           # of /proc only what describes the phone: processes are real
+           |proc/(?:cpuinfo|loadavg|version|sys/kernel/random/boot_id)(?![\w./-]))""",
     re.VERBOSE,
 )
 # An output redirection to a file of the phone: absolute below a writable folder, or relative.

@@ -11,13 +11,26 @@ from pathlib import Path
 
 from splitfleet.kernels.errors import UserError
 
-from . import android
+from . import android, sensors
 from .auth import KeyStore
 from .connection import Connection, Service, Stream
 from .control import Answer, Clear, Mailbox, Order, reply
 from .description import Description
 from .environment import program_environment
-from .faults import DiskFull, Drop, Fault, Kernel, Link, Stall, Temperature, Unauthorized, Vanish
+from .faults import (
+    DiskFull,
+    Drop,
+    Fault,
+    Kernel,
+    Link,
+    Reboot,
+    Showing,
+    Stall,
+    Temperature,
+    Unauthorized,
+    Vanish,
+    Wipe,
+)
 from .kernel_faults import KernelFaults
 from .listener import Listener
 from .paths import PhonePaths
@@ -79,7 +92,7 @@ class Phone:
             if self._absence:
                 self._absence.cancel()
             await self._listener.close()
-            await self._processes.end_all()
+            self._processes.end_all()
             self._mailbox.close()
 
     def _announce(self, ready_file: Path | None) -> None:
@@ -131,9 +144,10 @@ class Phone:
             self._link.mend()
             self._kernel_faults.clear()
             self._set_disk_full(False)
+            sensors.forget_thermal_status(self._paths.root)
             self._end_absence()
             return "no fault is left"
-        if isinstance(order, Temperature) and not android.has_zone(self._paths.root, order.zone):
+        if isinstance(order, Temperature) and not sensors.has_zone(self._paths.root, order.zone):
             return f"there is no thermal zone {order.zone!r}"
         self._inflict_later(order)
         return f"{order.kind}: ordered"
@@ -147,7 +161,7 @@ class Phone:
     def _inflict(self, fault: Fault) -> None:
         match fault:
             case Drop():
-                self._link.drop_after(fault.bytes)
+                self._link.drop_after(fault.bytes, fault.service)
             case Stall():
                 self._link.stall(fault.seconds)
             case Vanish():
@@ -159,8 +173,22 @@ class Phone:
                 self._kernel_faults.order(fault)
             case DiskFull():
                 self._set_disk_full(True)
-            case Temperature():
-                android.set_temperature(self._paths.root, fault.millidegrees, fault.zone)
+            case Reboot() | Wipe():
+                self._restart(fault.seconds, wipe=isinstance(fault, Wipe))
+            case _:
+                self._show(fault)
+
+    def _show(self, fault: Showing) -> None:
+        sensors.show(self._paths.root, fault)
+
+    def _restart(self, seconds: float, *, wipe: bool) -> None:
+        """Away at once, with nothing running; back after so many seconds."""
+        self._begin_absence(seconds)
+        self._processes.end_programs()
+        android.boot(self._paths.root)
+        if wipe:
+            android.wipe(self._paths.root)
+            self._authority.forget_all()
 
     def _begin_absence(self, seconds: float) -> None:
         if self._absence:

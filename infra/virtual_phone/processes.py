@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,13 +129,17 @@ class Processes:
                 _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, hard))
 
-    async def end_all(self) -> None:
-        """Ends every program, and the guard last. Programs that are born meanwhile are ended too."""
+    def end_programs(self) -> None:
+        """Ends every program, as a loss of power does. Programs that are born meanwhile are ended too."""
         while pids := [pid for pid in descendants() if pid != self._guard.pid]:
             for pid in pids:
                 _kill(pid)
             self._reap()
-            await asyncio.sleep(0.005)
+            time.sleep(0.002)
+
+    def end_all(self) -> None:
+        """Ends every program, and the guard last."""
+        self.end_programs()
         asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
         self._guard.kill()
         self._guard.wait()

@@ -44,6 +44,10 @@ class Authority:
             future.set_result(allow)
         return sorted(set(answered.values()))
 
+    def forget_all(self) -> None:
+        """Forgets all keys; what becomes of unknown ones stays as it is."""
+        self._keys.forget_all()
+
     def revoke(self) -> None:
         """Forgets all keys and denies from now on."""
         self._keys.forget_all()

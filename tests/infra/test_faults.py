@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -28,6 +31,19 @@ def connects(phone: RunningPhone, key: CryptographySigner) -> bool:
             return True
     except OSError:
         return False
+
+
+def listens(phone: RunningPhone) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", phone.port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def is_answered(phone: RunningPhone) -> bool:
+    """Confirms the prompt, if one is open by now."""
+    return "answered" in phone.order("answer", allow=True)
 
 
 def test_the_link_drops_once_after_so_many_bytes(start_phone: StartPhone, key: CryptographySigner) -> None:
@@ -123,6 +139,91 @@ def test_heat_shows_wherever_android_shows_it(start_phone: StartPhone, key: Cryp
         status = device.shell("dumpsys thermalservice")
     assert "Thermal Status: 2\n" in status
     assert "mValue=55.5, mType=0, mName=gpu, mStatus=2" in status
+
+
+def test_the_thermal_status_alone_can_rise(start_phone: StartPhone, key: CryptographySigner) -> None:
+    phone = start_phone()
+    phone.order("thermal-status", status=3)
+    with host(phone, key) as device:
+        assert "Thermal Status: 3\n" in device.shell("dumpsys thermalservice")
+        assert set(device.shell("cat /sys/class/thermal/*/temp").split()) == {"31000"}
+        phone.order("clear")
+        assert "Thermal Status: 0\n" in device.shell("dumpsys thermalservice")
+
+
+def test_battery_screen_and_load_show_wherever_android_shows_them(
+    start_phone: StartPhone, key: CryptographySigner
+) -> None:
+    phone = start_phone()
+    phone.order("battery", level=12, status="discharging", powered_by="none")
+    phone.order("screen", on=False)
+    phone.order("load", load=3.5)
+    with host(phone, key) as device:
+        battery = device.shell("dumpsys battery")
+        assert "level: 12\n" in battery
+        assert "status: 3\n" in battery
+        assert "USB powered: false\n" in battery
+        assert "temperature: 270\n" in battery, "what is not ordered stays"
+        assert device.shell("cat /sys/class/power_supply/battery/capacity") == "12\n"
+        assert "mWakefulness=Asleep\n" in device.shell("dumpsys power")
+        assert "mScreenState=OFF\n" in device.shell("dumpsys display")
+        assert device.shell("cat /proc/loadavg").startswith("3.50 3.50 3.50 ")
+        phone.order("screen", on=True)
+        assert "mWakefulness=Awake\n" in device.shell("dumpsys power")
+
+
+@pytest.mark.parametrize("kind", ["reboot", "wipe"])
+def test_a_phone_that_restarts(kind: str, start_phone: StartPhone, key: CryptographySigner) -> None:
+    phone = start_phone()
+    boot_id = "cat /proc/sys/kernel/random/boot_id"
+    with host(phone, key) as device:
+        before = device.shell(boot_id)
+        device.push(io.BytesIO(b"x"), FILE)
+        device.shell("cmd power set-fixed-performance-mode-enabled true")
+        device.shell(f"setsid nohup sh -c 'sleep 0.7; touch {FILE}2' >/dev/null 2>&1 </dev/null & sleep 0.1")
+        phone.order(kind, seconds=1)
+        with pytest.raises(Exception, match=r"reset|Broken pipe|Timeout|timed out"):
+            device.shell("true", read_timeout_s=0.5)
+    assert not connects(phone, key)
+    assert wait_until(lambda: connects(phone, key), 10)
+    with host(phone, key) as device:
+        assert device.shell(boot_id) != before
+        assert device.stat(f"{FILE}2") == (0, 0, 0), "programs end with a restart"
+        assert (device.stat(FILE)[1] == 1) == (kind == "reboot")
+    assert not (phone.root / ".phone/fixed-performance-mode").exists()
+
+
+def test_a_wiped_phone_knows_no_host(start_phone: StartPhone, key: CryptographySigner) -> None:
+    phone = start_phone(PHONE.replace('"always"', '"ask"'))
+    with pytest.raises(TcpTimeoutException), host(phone, key, auth_timeout_s=0.3):
+        pass
+    for _ in range(2):
+        with contextlib.ExitStack() as stack:
+            answer = threading.Timer(
+                0.2, lambda: wait_until(lambda: "answered" in phone.order("answer", allow=True), 5)
+            )
+            answer.start()
+            stack.callback(answer.join)
+            stack.enter_context(host(phone, key, auth_timeout_s=10))
+        phone.order("reboot", seconds=0.2)
+        assert wait_until(lambda: connects(phone, key), 10), "a reboot forgets nobody"
+        phone.order("wipe", seconds=0.2)
+        assert wait_until(lambda: listens(phone), 10)
+        with pytest.raises(TcpTimeoutException), host(phone, key, auth_timeout_s=0.3):
+            pass
+
+
+def test_the_link_drops_within_one_service(start_phone: StartPhone, key: CryptographySigner) -> None:
+    phone = start_phone()
+    with host(phone, key) as device:
+        phone.order("drop", bytes=3000, service="exec")
+        device.push(io.BytesIO(bytes(100_000)), FILE)
+        assert len(device.shell(f"head -c 50000 {FILE}", decode=False)) == 50_000
+        assert len(device.exec_out(f"head -c 1000 {FILE}", decode=False)) == 1000
+        with pytest.raises(Exception, match=r"reset|Broken pipe|Timeout|timed out"):
+            device.exec_out(f"head -c 5000 {FILE}", decode=False, read_timeout_s=0.5)
+    with host(phone, key) as device:
+        assert len(device.exec_out(f"head -c 5000 {FILE}", decode=False)) == 5000
 
 
 def test_faults_of_the_description(start_phone: StartPhone, key: CryptographySigner) -> None:
