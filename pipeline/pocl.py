@@ -51,6 +51,8 @@ def pocl_environment(
         "SPLITFLEET_OPENCL": str(_only(libraries, "libOpenCL*.so*")),
         "OCL_ICD_VENDORS": str(_only(libraries, "libpocl*.so*")),
         "POCL_CACHE_DIR": str(cache_dir),
+        # PoCL keeps by itself what it compiled. Asked for a binary, it compiles each kernel once more, for seconds.
+        "SPLITFLEET_CACHE_DIR": "",
         "POCL_MAX_PTHREAD_COUNT": "1",
         "POCL_AFFINITY": "1",
         "PATH": _path_with_linker(cache_dir, path or os.environ.get("PATH", os.defpath)),

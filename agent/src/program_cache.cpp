@@ -63,7 +63,8 @@ cl_program ProgramCache::make(const std::string& id, const ProgramSource& source
   }
   cl_program program = compile(source);
   ++compiled_;
-  store_.save(key, binary_of(program));
+  // Asking for the binary costs some drivers a compilation.
+  if (store_.is_open()) store_.save(key, binary_of(program));
   return program;
 }
 

@@ -65,7 +65,7 @@ void ProgramStore::save(const std::string& key, const std::string& binary) const
 
 std::string default_store_folder() {
   const char* chosen = std::getenv("SPLITFLEET_CACHE_DIR");
-  if (chosen != nullptr && *chosen != '\0') return chosen;
+  if (chosen != nullptr) return chosen;
   std::string program(kMaxPath, '\0');
   const ssize_t size = readlink("/proc/self/exe", &program[0], program.size());
   if (size <= 0) return "";

@@ -13,6 +13,8 @@ class ProgramStore {
   // No folder: keeps nothing.
   explicit ProgramStore(std::string folder);
 
+  // False where nothing is to be kept.
+  bool is_open() const { return !folder_.empty(); }
   // The binary that was saved under `key` (one line of text), unless there is none, or it is damaged.
   std::optional<std::string> load(const std::string& key) const;
   // Replaces what was saved under `key`; a reader sees the old file or the new one.
@@ -24,7 +26,7 @@ class ProgramStore {
   std::string folder_;
 };
 
-// SPLITFLEET_CACHE_DIR, else `cache` beside this program.
+// SPLITFLEET_CACHE_DIR (empty: nowhere), else `cache` beside this program.
 std::string default_store_folder();
 
 }  // namespace splitfleet

@@ -14,6 +14,12 @@ from .jobs import MATMUL, PROGRAMS, cpu, gpu, linear, program
 JOBS = [*PROGRAMS, gpu("first", 4, 4, 4), gpu("second", 4, 4, 4), cpu("cpu", linear(2, 2, 2))]
 
 
+@pytest.fixture
+def agent(agent: Agent) -> Agent:
+    """Of itself an agent on PoCL keeps none, since PoCL does."""
+    return agent.with_environment(SPLITFLEET_CACHE_DIR=str(agent.folder / "cache"))
+
+
 def run(agent: Agent, lines: list[Line] = JOBS, *options: str) -> list[bool]:
     """Whether each job was served without compiling; every run is a new one."""
     agent.results.unlink(missing_ok=True)
@@ -100,6 +106,11 @@ def test_a_folder_that_cannot_be_written(agent: Agent, tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
     agent = agent.with_environment(SPLITFLEET_CACHE_DIR=str(folder))
+    assert run(agent) == run(agent) == [False, True, True]
+
+
+def test_an_empty_name_keeps_nothing(agent: Agent) -> None:
+    agent = agent.with_environment(SPLITFLEET_CACHE_DIR="")
     assert run(agent) == run(agent) == [False, True, True]
 
 
