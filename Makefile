@@ -42,7 +42,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p splitfleet.kernels -p splitfleet.predictors -p splitfleet.pipeline -p splitfleet.infra
-	$(BIN)/clang-format --dry-run --Werror $(shell find agent kernels -name '*.cpp' -o -name '*.hpp' -o -name '*.cl')
+	$(BIN)/clang-format --dry-run --Werror $(shell find agent kernels infra -name '*.cpp' -o -name '*.hpp' -o -name '*.cl')
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -48,10 +48,10 @@ def fault(
         str,
         typer.Argument(
             help="drop, stall, vanish, reboot, wipe, unauthorized, disk-full, temperature, thermal-status, battery, "
-            "screen, load, kernel, or clear."
+            "screen, load, clock, agent, kernel, or clear."
         ),
     ],
-    seconds: Annotated[float | None, typer.Option(help="How long: stall, vanish, reboot, wipe.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="How long; clock: how far.")] = None,
     after_bytes: Annotated[int | None, typer.Option("--bytes", help="After so many bytes: drop.")] = None,
     service: Annotated[str | None, typer.Option(help="drop: bytes of sync, shell or exec streams only.")] = None,
     millidegrees: Annotated[int | None, typer.Option(help="temperature, battery.")] = None,
@@ -61,7 +61,9 @@ def fault(
     powered_by: Annotated[str | None, typer.Option(help="battery: ac, usb or none.")] = None,
     on: Annotated[bool | None, typer.Option("--on/--off", help="screen.")] = None,
     load: Annotated[float | None, typer.Option(help="load.")] = None,
-    effect: Annotated[str | None, typer.Option(help="kernel: hang, crash or nonsense.")] = None,
+    effect: Annotated[str | None, typer.Option(help="kernel: hang, crash, nonsense; agent: kill, ...")] = None,
+    after_results: Annotated[int | None, typer.Option(help="agent: once it has written so many results.")] = None,
+    seed: Annotated[int | None, typer.Option(help="agent: which garbage, where it is torn.")] = None,
     job: Annotated[int | None, typer.Option(help="kernel: of this GPU job, counted from 1 as they arrive.")] = None,
     after_seconds: Annotated[float | None, typer.Option(help="Begin later; not for clear.")] = None,
 ) -> None:
@@ -79,6 +81,8 @@ def fault(
         "on": on,
         "load": load,
         "effect": effect,
+        "after_results": after_results,
+        "seed": seed,
         "job": job,
         "after_seconds": after_seconds,
     }

@@ -95,6 +95,7 @@ class Description(_Table):
     battery: Battery = Battery()
     thermal: Thermal = Thermal()
     storage: Storage = Storage()
+    adjustable_clock: bool = False
     screen: Literal["on", "off"] = "on"
     faults: tuple[Fault, ...] = ()
 

@@ -9,19 +9,20 @@ from pathlib import Path
 
 from splitfleet.pipeline.pocl import pocl_environment
 
+from .clock import Clock
 from .description import Description
 from .state_files import STATE_FOLDER
 
 _SYSTEM_PATH = "/usr/bin:/bin"
 
 
-def program_environment(description: Description, root: Path) -> dict[str, str]:
+def program_environment(description: Description, root: Path, clock: Clock | None) -> dict[str, str]:
     """Environment variables of every program, nothing of this process's own among them.
 
     SPLITFLEET_SYSROOT is the folder below which the phone's /sys lies. SPLITFLEET_CORE_LOCK is a folder that all
     virtual phones of a user share: the agent holds a lock in it while it measures, so that two phones never do at once.
     SPLITFLEET_OPENCL names the OpenCL library; for a phone without OpenCL, a file that does not exist. What the
-    description's `environment` says comes on top.
+    description's `environment` says comes on top. Programs read the phone's own clock where it has one.
     Raises HarnessError when PoCL is not installed.
     """
     environment = {"PATH": _SYSTEM_PATH, "SPLITFLEET_OPENCL": str(root / "system/lib64/libOpenCL.so")}
@@ -42,6 +43,7 @@ def program_environment(description: Description, root: Path) -> dict[str, str]:
         "USER": "shell",
         "SPLITFLEET_SYSROOT": str(root),
         "SPLITFLEET_CORE_LOCK": str(_core_lock_folder()),
+        **(clock.environment() if clock else {}),
         **description.environment,
     }
 

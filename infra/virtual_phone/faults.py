@@ -7,10 +7,13 @@ A fault is switched on in the phone's description or, while it runs, by
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+_LOGGER = logging.getLogger(__name__)
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -113,6 +116,28 @@ class Wipe(_Fault):
     seconds: Seconds = 1.0
 
 
+class ClockJump(_Fault):
+    """The phone's wall clock jumps, ahead or back. Its description must say `adjustable_clock = true`."""
+
+    kind: Literal["clock"]
+    seconds: float = Field(ge=-4e9, le=4e9)
+
+
+class Agent(_Fault):
+    """Strikes the agent once it has written `after_results` results (counted in its result file).
+
+    kill: its supervisor gets SIGKILL. hang: all its processes stop, for `seconds` or until `clear`. torn: it is killed,
+    and half a line is left in the result file. garbage: a line that is no result gets into it. duplicate: the last
+    result gets into it again. `seed` chooses where the line is torn, and which garbage it is.
+    """
+
+    kind: Literal["agent"]
+    effect: Literal["kill", "hang", "torn", "garbage", "duplicate"]
+    after_results: int = Field(default=0, ge=0)
+    seconds: Seconds | None = None
+    seed: int = 0
+
+
 class Kernel(_Fault):
     """The kernel of one GPU job fails: the job that arrives as number `job`, counted from 1 over all that are new."""
 
@@ -125,7 +150,7 @@ Showing = Temperature | Battery | ThermalStatus | Screen | Load
 """Faults that are nothing but what the phone shows of itself."""
 
 Fault = Annotated[
-    Drop | Stall | Vanish | Unauthorized | DiskFull | Showing | Reboot | Wipe | Kernel,
+    Drop | Stall | Vanish | Unauthorized | DiskFull | Showing | Reboot | Wipe | ClockJump | Agent | Kernel,
     Field(discriminator="kind"),
 ]
 
@@ -162,4 +187,5 @@ class Link:
             self._bytes_left -= count
             return count
         allowed, self._bytes_left = self._bytes_left, None
+        _LOGGER.warning("the link is cut as ordered, in a stream of %s", service)
         return allowed

@@ -12,12 +12,16 @@ from pathlib import Path
 from splitfleet.kernels.errors import UserError
 
 from . import android, sensors
+from .agent_faults import AgentFaults
 from .auth import KeyStore
+from .clock import Clock
 from .connection import Connection, Service, Stream
 from .control import Answer, Clear, Mailbox, Order, reply
 from .description import Description
 from .environment import program_environment
 from .faults import (
+    Agent,
+    ClockJump,
     DiskFull,
     Drop,
     Fault,
@@ -59,12 +63,14 @@ class Phone:
             _LOGGER.warning("this machine offers %s, not %s: so does the phone", isa, description.cpu.isa)
         android.furnish(self._paths.root, description, isa)
         self._banner = android.banner(android.properties(description, isa))
-        self._environment = program_environment(description, self._paths.root)
+        self._clock = Clock(self._paths.root) if description.adjustable_clock else None
+        self._environment = program_environment(description, self._paths.root, self._clock)
         self._storage = Storage(self._paths.root, description.storage.free_bytes)
         keys = KeyStore(self._paths.root / "data/misc/adb/adb_keys")
         self._authority = Authority(description.authorize, keys)
         self._link = Link()
         self._kernel_faults = KernelFaults()
+        self._agent_faults = AgentFaults()
         self._listener = Listener(port, self._connection)
         self._absence: asyncio.Task[None] | None = None
         android.show_disk_full(self._paths.root, False)
@@ -91,6 +97,7 @@ class Phone:
         finally:
             if self._absence:
                 self._absence.cancel()
+            self._agent_faults.clear()
             await self._listener.close()
             self._processes.end_all()
             self._mailbox.close()
@@ -141,16 +148,23 @@ class Phone:
             answered = self._authority.answer(allow=order.allow)
             return f"answered for {', '.join(answered)}" if answered else "no prompt is open"
         if isinstance(order, Clear):
-            self._link.mend()
-            self._kernel_faults.clear()
-            self._set_disk_full(False)
-            sensors.forget_thermal_status(self._paths.root)
-            self._end_absence()
+            self._clear()
             return "no fault is left"
+        if isinstance(order, ClockJump) and self._clock is None:
+            return "this phone's clock cannot be set: its description must say adjustable_clock = true"
         if isinstance(order, Temperature) and not sensors.has_zone(self._paths.root, order.zone):
             return f"there is no thermal zone {order.zone!r}"
         self._inflict_later(order)
         return f"{order.kind}: ordered"
+
+    def _clear(self) -> None:
+        self._link.mend()
+        self._kernel_faults.clear()
+        self._agent_faults.clear()
+        self._set_disk_full(False)
+        sensors.forget_thermal_status(self._paths.root)
+        self._authority.restore()
+        self._end_absence()
 
     def _inflict_later(self, fault: Fault) -> None:
         if fault.after_seconds:
@@ -173,6 +187,11 @@ class Phone:
                 self._kernel_faults.order(fault)
             case DiskFull():
                 self._set_disk_full(True)
+            case Agent():
+                self._agent_faults.order(fault)
+            case ClockJump():
+                if self._clock:
+                    self._clock.jump(fault.seconds)
             case Reboot() | Wipe():
                 self._restart(fault.seconds, wipe=isinstance(fault, Wipe))
             case _:

@@ -171,6 +171,18 @@ def descendants() -> list[int]:
     return found
 
 
+def parent(pid: int) -> int:
+    """The process that this one is a child of; 0 when it is gone."""
+    fields = _status_fields(pid)
+    return int(fields[1]) if fields else 0
+
+
+def wait_until_gone(pid: int) -> None:
+    """After SIGKILL: returns when the process does nothing more."""
+    while _state(pid) not in "ZX":
+        time.sleep(0.001)
+
+
 def _children_of(pid: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):

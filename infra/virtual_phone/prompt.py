@@ -21,6 +21,7 @@ class Authority:
     def __init__(self, policy: str | Sequence[str], keys: KeyStore) -> None:
         self._policy = policy
         self._keys = keys
+        self._revoked = False
         self._prompts: dict[asyncio.Future[bool], str] = {}
 
     def knows(self, token: bytes, signature: bytes) -> bool:
@@ -29,7 +30,9 @@ class Authority:
 
     async def ask(self, key: HostKey) -> bool:
         """Whether this unknown key is accepted; then it is remembered. May wait without end, as a prompt does."""
-        if isinstance(self._policy, str):
+        if self._revoked:
+            accepted = False
+        elif isinstance(self._policy, str):
             accepted = await self._prompt(key) if self._policy == "ask" else self._policy == "always"
         else:
             accepted = key.fingerprint in self._policy
@@ -49,10 +52,14 @@ class Authority:
         self._keys.forget_all()
 
     def revoke(self) -> None:
-        """Forgets all keys and denies from now on."""
+        """Forgets all keys and denies from now on, until `restore`."""
         self._keys.forget_all()
-        self._policy = "never"
+        self._revoked = True
         self.answer(allow=False)
+
+    def restore(self) -> None:
+        """Unknown keys are dealt with as before."""
+        self._revoked = False
 
     async def _prompt(self, key: HostKey) -> bool:
         """Stays on the screen until somebody answers, or until the host has gone (then this is cancelled)."""

@@ -48,7 +48,8 @@ def running_phone(folder: Path, description: str = PHONE) -> Iterator[RunningPho
     ready.unlink(missing_ok=True)
     command = [sys.executable, "-m", "splitfleet.infra.virtual_phone", str(file)]
     command += ["--root", str(folder / "root"), "--ready-file", str(ready)]
-    environment = {**os.environ, "SPLITFLEET_CORE_LOCK": str(folder.parent / "core-lock")}
+    home = os.environ.get("SPLITFLEET_HOME", str(folder.parent / "home"))
+    environment = {**os.environ, "SPLITFLEET_CORE_LOCK": str(folder.parent / "core-lock"), "SPLITFLEET_HOME": home}
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
     try:
