@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import queue
+import secrets
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from .adb_link import usb_serials
+from splitfleet.kernels.errors import SplitfleetError
+
+from .adb_link import splitfleet_home, usb_serials
 from .adb_transport import AdbTransport
 from .campaign import Phones
+from .code_version import code_version
 from .conditions import Conditions
+from .host_record import own_phones
 from .local_device import local_transport
-from .messages import PhoneCommand, PhoneMessage
+from .messages import HostNote, Mail, Order, PhoneLeft, PhoneMessage, StatusChanged
+from .outbox import Outbox
 from .phone import identify_android, identify_host
+from .phone_state import PhoneState, PhoneStatus
 from .phone_worker import Pace, PhonePlace, PhoneWorker
 from .transport import Deadlines
 
-_USB_SCAN_S = 5.0
+_SCAN_S = 5.0
+_ABANDONED_S = 300.0
+_FIRST_LOOK_S = 20.0
 
 
 def find_places(phones: Phones, local_folder: Path, deadlines: Deadlines) -> list[PhonePlace]:
@@ -37,48 +47,59 @@ def _adb_place(address: str, usb: bool, deadlines: Deadlines) -> PhonePlace:
     return PhonePlace(address, connect, identify_android)
 
 
+@dataclass(frozen=True)
+class BrokerSetup:
+    """What a broker is told. `phones` are served beside those that its host has for itself. `local_folder` is the local
+    device's; None: below the host's home. `scan_s`: how often it looks for phones that were added or plugged in."""
+
+    phones: Phones
+    conditions: Conditions
+    owner: str
+    pace: Pace
+    deadlines: Deadlines
+    local_folder: Path | None = None
+    scan_s: float = _SCAN_S
+
+
 class Broker:
-    """Runs as a Ray actor, one on each host; nothing here knows of Ray. No method blocks for long."""
+    """Runs as a Ray actor, one on each host; nothing here knows of Ray. No method blocks for long.
 
-    def __init__(
-        self,
-        phones: Phones,
-        conditions: Conditions,
-        local_folder: Path,
-        owner: str,
-        pace: Pace,
-        deadlines: Deadlines,
-    ) -> None:
-        self._conditions = conditions
-        self._phones = phones
-        self._local_folder = local_folder
-        self._owner = owner
-        self._pace = pace
-        self._deadlines = deadlines
-        self._messages: queue.Queue[PhoneMessage] = queue.Queue()
+    It ends its work when nobody has polled for five minutes: a driver that was cut off must not keep the phones.
+    """
+
+    def __init__(self, setup: BrokerSetup) -> None:
+        self._setup = setup
+        self._incarnation = secrets.token_hex(8)
+        self._outbox = Outbox()
         self._workers: dict[str, PhoneWorker] = {}
+        self._named: set[str] = set()
+        self._handled = 0
+        self._order_lock = threading.Lock()
         self._stopping = threading.Event()
-        self._find()
-        if phones.usb:
-            threading.Thread(target=self._watch_usb, name="usb", daemon=True).start()
+        self._polled_s = time.monotonic()
+        self._trouble = ""
+        self._looked = threading.Event()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
-    def poll(self, wait_s: float) -> list[PhoneMessage]:
-        """The messages since the last call; waits up to `wait_s` for the first."""
-        try:
-            messages = [self._messages.get(timeout=wait_s)]
-        except queue.Empty:
-            return []
-        while not self._messages.empty():
-            messages.append(self._messages.get_nowait())
-        return messages
+    def poll(self, incarnation: str, acknowledged: int, wait_s: float) -> Mail:
+        """What there is to report behind message number `acknowledged` of that incarnation; waits up to `wait_s`."""
+        self._polled_s = time.monotonic()
+        self._looked.wait(_FIRST_LOOK_S)  # the first answer names all phones that there are
+        first, messages = self._outbox.take(acknowledged if incarnation == self._incarnation else 0, wait_s)
+        return Mail(self._incarnation, code_version(), first, messages)
 
-    def addresses(self) -> list[str]:
-        """The phones that are served."""
-        return list(self._workers)
+    def take_orders(self, incarnation: str, orders: tuple[Order, ...]) -> int:
+        """Hands commands to the phones' threads; returns the number of the last.
 
-    def command(self, address: str, session: int, command: PhoneCommand) -> None:
-        """Hands a command to a phone's thread."""
-        self._workers[address].command(session, command)
+        Those that it has handled before, and those for a broker that is no more, change nothing.
+        """
+        with self._order_lock:
+            for order in orders:
+                if incarnation == self._incarnation and order.number > self._handled:
+                    self._handled = order.number
+                    if worker := self._workers.get(order.address):
+                        worker.command(order.session, order.command)
+        return orders[-1].number if orders else 0
 
     def stop(self) -> None:
         """Ends the threads; what runs on the phones goes on there."""
@@ -86,15 +107,55 @@ class Broker:
         for worker in self._workers.values():
             worker.stop()
         for worker in self._workers.values():
-            worker.join(timeout=self._pace.poll_s + self._deadlines.connect_s)
+            worker.join(timeout=self._setup.pace.poll_s + self._setup.deadlines.connect_s)
 
     def _find(self) -> None:
-        for place in find_places(self._phones, self._local_folder, self._deadlines):
+        """Serves phones that are new, and leaves those that its host's configuration names no more."""
+        phones = self._phones()
+        folder = self._setup.local_folder or splitfleet_home() / "local-device"
+        for place in find_places(phones, folder, self._setup.deadlines):
             if place.address not in self._workers:
-                worker = PhoneWorker(place, self._owner, self._messages.put, self._pace, self._conditions)
-                self._workers[place.address] = worker
-                worker.start()
+                self._serve(place)
+        named = {*phones.tcp, *(["local"] if phones.local else [])}
+        for address in self._named - named:
+            self._workers.pop(address).stop()
+            reason = "its host does not serve it any more"
+            self._outbox.put(PhoneLeft(address, reason))
+            self._outbox.put(StatusChanged(PhoneStatus(address, PhoneState.OFFLINE, reason)))
+        self._named = named
 
-    def _watch_usb(self) -> None:
-        while not self._stopping.wait(_USB_SCAN_S):
-            self._find()
+    def _phones(self) -> Phones:
+        """Those of the campaign and those of the host."""
+        given, own = self._setup.phones, own_phones()
+        tcp = tuple(dict.fromkeys((*given.tcp, *own.tcp)))
+        return Phones(tcp=tcp, usb=given.usb or own.usb, local=given.local or own.local)
+
+    def _serve(self, place: PhonePlace) -> None:
+        # Said first of all, so that the driver knows of each phone whatever becomes of it.
+        self._outbox.put(StatusChanged(PhoneStatus(place.address, PhoneState.CONNECTING)))
+        setup = self._setup
+
+        def report(message: PhoneMessage) -> None:
+            # A thread that was told to end may have a last word; its phone may be served by another one by then.
+            if self._workers.get(place.address) is worker:
+                self._outbox.put(message)
+
+        worker = PhoneWorker(place, setup.owner, report, setup.pace, setup.conditions)
+        self._workers[place.address] = worker
+        worker.start()
+
+    def _watch(self) -> None:
+        """Looks for phones that came, until the broker is stopped or abandoned."""
+        while not self._stopping.is_set():
+            trouble = ""
+            try:
+                self._find()
+            except SplitfleetError as error:
+                trouble = str(error)
+            if trouble and trouble != self._trouble:
+                self._outbox.put(HostNote(trouble))
+            self._trouble = trouble
+            self._looked.set()
+            self._stopping.wait(self._setup.scan_s)
+            if time.monotonic() - self._polled_s > _ABANDONED_S:
+                self.stop()

@@ -18,6 +18,7 @@ class PresentPhone:
     label: str
     address: str
     session: int
+    serial: str
     profile: DeviceProfile
     batches: set[str] = field(default_factory=set)
 
@@ -25,24 +26,31 @@ class PresentPhone:
 class Directory:
     """Statuses by address, and the present phones by label. Labels and profiles are kept in the ledger."""
 
-    def __init__(self, ledger: Ledger, addresses: list[str]) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.statuses = {address: PhoneStatus(address, PhoneState.CONNECTING) for address in addresses}
+        self.statuses: dict[str, PhoneStatus] = {}
         self.present: dict[str, PresentPhone] = {}
+        self._twins: dict[str, PhoneArrived] = {}  # by address: arrivals of phones that are present elsewhere
 
     def take(self, message: PhoneMessage) -> str | None:
-        """Takes a message in; for an arrival or a leave, returns the phone's label."""
+        """Takes a message in; for an arrival or a leave, returns the phone's label. See also `moved`."""
         match message:
             case StatusChanged(status=status):
                 self.statuses[status.address] = status
             case PhoneArrived():
                 return self._arrive(message)
             case PhoneLeft(address=address):
+                self._twins.pop(address, None)
                 label = self.label_at(address)
                 if label:
                     del self.present[label]
                 return label
         return None
+
+    def moved(self) -> list[PhoneArrived]:
+        """Arrivals to be taken again: the phone had seemed to be at another address, and has left that one now."""
+        here = {phone.serial for phone in self.present.values()}
+        return [twin for twin in self._twins.values() if twin.serial not in here]
 
     def label_at(self, address: str) -> str | None:
         return next((label for label, phone in self.present.items() if phone.address == address), None)
@@ -62,10 +70,17 @@ class Directory:
         )
         twin = self.present.get(label)
         if twin and twin.address != message.address:
+            self._twins[message.address] = message
             self.statuses[message.address] = PhoneStatus(
-                message.address, PhoneState.QUARANTINED, f"it is the phone at {twin.address}; name it only once"
+                message.address,
+                PhoneState.QUARANTINED,
+                f"it has the serial of the phone at {twin.address}: name one phone only once; where they are two, give "
+                "one of them a serial of its own, or use them one after the other",
             )
             return None
+        self._twins.pop(message.address, None)
         self._ledger.put(f"profile {profile.device_class}", json.dumps(profile.to_json(), sort_keys=True))
-        self.present[label] = PresentPhone(label, message.address, message.session, profile, set(message.batches))
+        self.present[label] = PresentPhone(
+            label, message.address, message.session, message.serial, profile, set(message.batches)
+        )
         return label

@@ -1,4 +1,4 @@
-"""The fleet: phones served by a Ray broker, driven from here. Whoever has jobs to run uses this.
+"""The fleet: phones served by Ray brokers, driven from here. Whoever has jobs to run uses this.
 
 with Fleet(campaign.phones, folder) as fleet:
     profiles = fleet.profiles()
@@ -8,6 +8,7 @@ with Fleet(campaign.phones, folder) as fleet:
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,8 @@ from types import TracebackType
 
 from splitfleet.kernels.errors import DeviceError, UserError
 
+from .broker import BrokerSetup
+from .brokers import Brokers, ray_brokers
 from .campaign import Phones
 from .conditions import Conditions
 from .directory import Directory
@@ -24,15 +27,16 @@ from .ingestion import ingest
 from .interrupts import interrupts
 from .jobs import Job
 from .ledger import Ledger
+from .messages import HostNote, PhoneMessage
 from .phone_state import PhoneState, PhoneStatus
 from .phone_worker import Pace
 from .profile import DeviceProfile
 from .progress import PhoneLine, Progress
-from .ray_broker import RayBroker, ray_broker
 from .ray_session import ray_session
 from .run import JobPlanner, Run
 from .transport import Deadlines
 
+CLUSTER_VARIABLE = "SPLITFLEET_CLUSTER"
 _HOPELESS = (PhoneState.NO_OPENCL, PhoneState.QUARANTINED, PhoneState.UNAUTHORIZED)
 
 
@@ -60,7 +64,11 @@ class RunSummary:
 
 
 class Fleet:
-    """The phones of a campaign folder, from entering the block to leaving it. Owns the folder's ledger."""
+    """The phones of a campaign folder, from entering the block to leaving it. Owns the folder's ledger.
+
+    `cluster` is the HOST:PORT of a Ray cluster that this host is in; its hosts' phones are used beside those named.
+    Without it ($SPLITFLEET_CLUSTER is looked at) Ray is started here, on loopback, with the named phones alone.
+    """
 
     def __init__(
         self,
@@ -71,8 +79,10 @@ class Fleet:
         conditions: Conditions | None = None,
         seed: int = 0,
         settings: FleetSettings | None = None,
+        cluster: str | None = None,
     ) -> None:
-        if not (phones.tcp or phones.usb or phones.local):
+        self._cluster = os.environ.get(CLUSTER_VARIABLE, "") if cluster is None else cluster
+        if not (phones.tcp or phones.usb or phones.local or self._cluster):
             raise UserError(
                 'no phone is named: add [phones] with tcp = ["HOST:PORT"], usb = true or local = true to the campaign'
             )
@@ -84,7 +94,7 @@ class Fleet:
         self._settings = settings or FleetSettings()
         self._stack = ExitStack()
         self.ledger: Ledger
-        self._broker: RayBroker
+        self._brokers: Brokers
         self._directory: Directory
 
     def __enter__(self) -> Fleet:
@@ -92,19 +102,13 @@ class Fleet:
         settings = self._settings
         with ExitStack() as stack:
             self.ledger = stack.enter_context(Ledger(self.folder))
-            stack.enter_context(ray_session())
-            local = self.folder / "local-device"
-            self._broker = stack.enter_context(
-                ray_broker(
-                    self._phones,
-                    self._conditions,
-                    local.absolute(),
-                    self.ledger.owner,
-                    settings.pace,
-                    settings.deadlines,
-                )
+            stack.enter_context(ray_session(self._cluster))
+            local = None if self._cluster else (self.folder / "local-device").absolute()
+            setup = BrokerSetup(
+                self._phones, self._conditions, self.ledger.owner, settings.pace, settings.deadlines, local
             )
-            self._directory = Directory(self.ledger, self._broker.addresses())
+            self._brokers = stack.enter_context(ray_brokers(setup, self._cluster))
+            self._directory = Directory(self.ledger)
             self._stack = stack.pop_all()
         return self
 
@@ -119,13 +123,13 @@ class Fleet:
         Phones that make trouble are said and left out. Raises DeviceError, with a line for each, where none works.
         """
         began = time.monotonic()
+        with self._progress:
+            while not (self._brokers.have_answered and self._has_settled(time.monotonic() - began)):
+                self._look()
         if not self._directory.statuses:
             raise DeviceError(
                 "no phone attached: plug one in with USB debugging on, or name its address under [phones]"
             )
-        with self._progress:
-            while not self._has_settled(time.monotonic() - began):
-                self._look()
         if not self._directory.present:
             raise DeviceError("no phone can be used:\n" + self._trouble_text())
         for trouble in self._directory.troubles():
@@ -154,7 +158,7 @@ class Fleet:
             purpose,
             self.ledger,
             self._directory,
-            self._broker,
+            self._brokers,
             seed=self._seed,
             batch_s=settings.batch_s,
             grace_s=settings.grace_s,
@@ -179,8 +183,10 @@ class Fleet:
         """Until all is settled, or nobody is there who could; returns whether the person stopped it."""
         is_stopping, stuck_since = False, None
         while not run.scheduler.is_finished:
-            for message in self._broker.poll(wait_s=1.0):
+            for message in self._poll(wait_s=1.0):
                 run.take(message)
+            for arrival in self._directory.moved():
+                run.take(arrival)
             run.tick()
             self._progress.show(run.lines())
             if is_interrupted() and not is_stopping:
@@ -199,9 +205,17 @@ class Fleet:
         return is_stopping
 
     def _look(self) -> None:
-        for message in self._broker.poll(wait_s=0.5):
+        for message in self._poll(wait_s=0.5):
             self._directory.take(message)
         self._progress.show([_line(status) for status in self._directory.statuses.values()])
+
+    def _poll(self, wait_s: float) -> list[PhoneMessage]:
+        """The phones' messages; what is to be said of hosts is said."""
+        messages = self._brokers.poll(wait_s)
+        for message in messages:
+            if isinstance(message, HostNote):
+                self._progress.note(message.text)
+        return [message for message in messages if not isinstance(message, HostNote)]
 
     def _has_settled(self, waited_s: float) -> bool:
         absent = self._directory.absent()

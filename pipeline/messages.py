@@ -57,7 +57,14 @@ class BatchStopped:
     error: str = ""
 
 
-PhoneMessage = StatusChanged | PhoneArrived | PhoneLeft | ResultsRead | BatchStopped
+@dataclass(frozen=True)
+class HostNote:
+    """Something about a whole host is to be said: it came, it went, it cannot look for its phones."""
+
+    text: str
+
+
+PhoneMessage = StatusChanged | PhoneArrived | PhoneLeft | ResultsRead | BatchStopped | HostNote
 
 
 @dataclass(frozen=True)
@@ -84,3 +91,28 @@ class RemoveBatch:
 
 
 PhoneCommand = StartBatch | FollowBatch | RemoveBatch
+
+
+@dataclass(frozen=True)
+class Mail:
+    """What a broker answers to the driver: its messages number `first` and on.
+
+    A broker keeps its messages until they are acknowledged, so an answer that is lost is given again; a driver skips
+    what it has. A broker that was started again has another `incarnation` and numbers from 1: whatever it had not
+    handed on is read from the phones again. `code` tells the version of Splitfleet on its host.
+    """
+
+    incarnation: str
+    code: str
+    first: int
+    messages: tuple[PhoneMessage, ...]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A command, addressed. A broker takes each `number` once, in order."""
+
+    number: int
+    address: str
+    session: int
+    command: PhoneCommand

@@ -77,7 +77,7 @@ class PhoneWorker(threading.Thread):
         self._status = PhoneStatus(place.address, PhoneState.CONNECTING)
         self._transport: Transport | None = None
         self._known: Phone | None = None
-        self._session = 0
+        self._session = time.monotonic_ns()  # a thread that takes this one's place has other sessions
         self._is_announced = False
         self._last_readings = 0.0
 

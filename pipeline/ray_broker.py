@@ -1,80 +1,235 @@
-"""The driver's end of a broker that runs as a Ray actor."""
+"""The driver's end of one host's broker, an actor of Ray. Nothing here waits: calls are sent, and answers collected.
+
+Each broker has at most one poll and one call with orders on the way. Whatever a call's fate is, nothing is lost or
+doubled: messages stay with the broker until acknowledged, orders stay here until taken, and both carry numbers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+import time
+from collections import deque
+from dataclasses import dataclass, replace
 from typing import Any
 
-from splitfleet.kernels.errors import HarnessError, SplitfleetError
+from splitfleet.kernels.errors import HarnessError
 
-from .broker import Broker
-from .campaign import Phones
-from .conditions import Conditions
-from .messages import PhoneCommand, PhoneMessage
-from .phone_worker import Pace
-from .transport import Deadlines
+from .broker import Broker, BrokerSetup
+from .code_version import code_version
+from .messages import (
+    BatchStopped,
+    HostNote,
+    Mail,
+    Order,
+    PhoneArrived,
+    PhoneCommand,
+    PhoneLeft,
+    PhoneMessage,
+    ResultsRead,
+    StatusChanged,
+)
+from .phone_state import PhoneState, PhoneStatus
 
-_CALL_S = 30.0
+_POLL_S = 5.0
+_SILENT_S = 60.0
 _START_S = 120.0
-_MAX_RESTARTS = 3
+_STOP_S = 20.0
+_MAX_RESTARTS = 2
+_LONGEST_PAUSE_S = 60.0
+_LEAST_LIFE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Host:
+    """A Ray node that serves phones. `prefix` makes its phones' addresses unique in the cluster."""
+
+    name: str
+    node_id: str
+    prefix: str
 
 
 class RayBroker:
-    """Calls a broker actor. It is restarted by Ray when its process dies; phones then arrive anew."""
+    """One host's broker: made, and made again when it dies. Ray restarts it twice at once; after that it is given ever
+    longer pauses, up to a minute, since what killed it (memory, mostly) needs time to pass."""
 
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
+    def __init__(self, host: Host, setup: BrokerSetup) -> None:
+        self.host = host
+        self._setup = setup
+        self._actor: Any = None
+        self._poll: Any = None
+        self._orders_call: Any = None
+        self._orders: deque[Order] = deque()
+        self._order_number = 0
+        self._incarnation = ""
+        self._acknowledged = 0
+        self._answered_s = 0.0
+        self._started_s = 0.0
+        self._pause_s = 1.0
+        self._retry_s = 0.0
+        self._present: set[str] = set()
+        self._statuses: dict[str, PhoneStatus] = {}
+        self.has_answered = False
+        """Whether it is known which phones the host has."""
 
-    def addresses(self) -> list[str]:
-        return list(self._call("addresses", _START_S))
+    def calls(self) -> list[Any]:
+        """The calls that are on the way, after sending those that are due."""
+        now_s = time.monotonic()
+        if self._actor is None and now_s >= self._retry_s:
+            self._start(now_s)
+        if self._actor is not None and self._poll is None and now_s >= self._retry_s:
+            self._poll = self._actor.poll.remote(self._incarnation, self._acknowledged, _POLL_S)
+        if self._actor is not None and self._orders_call is None and self._orders and now_s >= self._retry_s:
+            self._orders_call = self._actor.take_orders.remote(self._incarnation, tuple(self._orders))
+        return [call for call in (self._poll, self._orders_call) if call is not None]
 
-    def poll(self, wait_s: float) -> list[PhoneMessage]:
-        return list(self._call("poll", _CALL_S, wait_s))
+    def collect(self, answered: set[Any]) -> list[PhoneMessage]:
+        """Takes the calls in that have an answer, and notices a broker that gives none."""
+        messages: list[PhoneMessage] = []
+        if self._orders_call in answered:
+            call, self._orders_call = self._orders_call, None
+            messages += self._take(call, self._ordered)
+        if self._poll in answered:
+            call, self._poll = self._poll, None
+            messages += self._take(call, self._mailed)
+        limit_s = _SILENT_S if self._incarnation else _START_S
+        if self._poll is not None and time.monotonic() - self._answered_s > limit_s:
+            messages += self._lose(f"its broker has not answered for {limit_s:.0f} s; is the host overloaded?")
+        return messages
 
     def command(self, address: str, session: int, command: PhoneCommand) -> None:
-        self._call("command", _CALL_S, address, session, command)
+        """Sends a command with the next calls; it is dropped when the phone has to arrive anew."""
+        self._order_number += 1
+        self._orders.append(Order(self._order_number, address.removeprefix(self.host.prefix), session, command))
+
+    def leave(self, reason: str) -> list[PhoneMessage]:
+        """The host is no more: what the driver is told of its phones."""
+        return self._all_left(reason, is_gone=True)
 
     def stop(self) -> None:
-        self._call("stop", _CALL_S)
+        """Hands the last orders on and ends the broker; in time, or by force."""
+        import ray
 
-    def _call(self, method: str, timeout_s: float, *arguments: object) -> Any:
+        if self._actor is None:
+            return
+        try:
+            if self._orders:
+                ray.get(self._actor.take_orders.remote(self._incarnation, tuple(self._orders)), timeout=_STOP_S)
+            ray.get(self._actor.stop.remote(), timeout=_STOP_S)
+        except ray.exceptions.RayError:
+            pass  # a broker that is gone is what was wanted
+        self._kill()
+
+    def _start(self, now_s: float) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        # poll waits in one of the actor's threads while orders go through another.
+        actor = ray.remote(
+            num_cpus=0,
+            max_concurrency=4,
+            max_restarts=_MAX_RESTARTS,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(self.host.node_id, soft=False),
+        )(Broker)
+        self._actor = actor.remote(self._setup)
+        self._incarnation = ""
+        self._acknowledged = 0
+        self._started_s = self._answered_s = now_s
+
+    def _take(self, call: Any, take: Any) -> list[PhoneMessage]:
+        """What an answered call brings: its answer, or what its failure means."""
         import ray
 
         try:
-            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=timeout_s)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, SplitfleetError):
-                raise error.cause from None
-            raise HarnessError(f"the phone broker failed: {error}") from error
+            answer = ray.get(call)
+        except ray.exceptions.ActorUnavailableError:
+            # It is being started again, or the network fails for a moment: the same call is sent again.
+            self._retry_s = time.monotonic() + 0.5
+            return []
         except ray.exceptions.RayActorError as error:
-            if isinstance(error, ray.exceptions.ActorUnavailableError):
-                return ()  # it is being started again; a command that is lost with it is given anew on arrival
-            raise HarnessError(
-                f"the phone broker's process died {_MAX_RESTARTS + 1} times; run the same command again to go on, "
-                "and look for memory pressure on this host"
-            ) from error
-        except ray.exceptions.GetTimeoutError as error:
-            raise HarnessError(
-                f"the phone broker did not answer {method} within {timeout_s:.0f} s; is this host overloaded? "
-                "Run the same command again to go on"
-            ) from error
+            return self._lose(f"its broker died: {_short(error)}")
+        except ray.exceptions.RayTaskError as error:
+            return self._lose(f"its broker failed: {_short(error)}")
+        self._answered_s = time.monotonic()
+        if self._answered_s - self._started_s > _LEAST_LIFE_S:
+            self._pause_s = 1.0
+        taken: list[PhoneMessage] = take(answer)
+        return taken
+
+    def _ordered(self, last: int) -> list[PhoneMessage]:
+        while self._orders and self._orders[0].number <= last:
+            self._orders.popleft()
+        return []
+
+    def _mailed(self, mail: Mail) -> list[PhoneMessage]:
+        messages: list[PhoneMessage] = []
+        if mail.code != code_version():
+            return self._lose(
+                f"it has another version of Splitfleet ({mail.code}, here {code_version()}): install the same on both",
+                pause_s=_LONGEST_PAUSE_S,
+            )
+        if mail.incarnation != self._incarnation:
+            if self._incarnation:
+                messages += self._all_left("its broker was started again", is_gone=False)
+            self._incarnation = mail.incarnation
+            self._acknowledged = 0
+            # Orders for phones of an earlier arrival are worth nothing, and numbers begin anew.
+            self._orders.clear()
+            self._order_number = 0
+        new = mail.messages[max(self._acknowledged + 1 - mail.first, 0) :]
+        self._acknowledged = max(self._acknowledged, mail.first + len(mail.messages) - 1)
+        self.has_answered = True
+        return [*messages, *(self._note(message) for message in new)]
+
+    def _note(self, message: PhoneMessage) -> PhoneMessage:
+        """The message with addresses of the cluster; remembers what must be taken back should the host go."""
+        prefix = self.host.prefix
+        match message:
+            case HostNote(text=text):
+                return HostNote(f"host {self.host.name}: {text}")
+            case StatusChanged(status=status):
+                status = replace(status, address=prefix + status.address)
+                self._statuses[status.address] = status
+                return StatusChanged(status)
+            case PhoneArrived() | PhoneLeft() | ResultsRead() | BatchStopped():
+                address = prefix + message.address
+                if isinstance(message, PhoneArrived):
+                    self._present.add(address)
+                elif isinstance(message, PhoneLeft):
+                    self._present.discard(address)
+                return replace(message, address=address)
+        raise HarnessError(f"host {self.host.name}: a message of an unknown kind: {message!r}")
+
+    def _lose(self, reason: str, pause_s: float | None = None) -> list[PhoneMessage]:
+        """Gives this broker up; another one is made after a pause."""
+        self._kill()
+        pause_s = self._pause_s if pause_s is None else pause_s
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        self._retry_s = time.monotonic() + pause_s
+        self.has_answered = True  # the start need not wait for it
+        note = HostNote(f"host {self.host.name}: {reason}; it is started again in {pause_s:.0f} s")
+        return [note, *self._all_left(f"host {self.host.name}: {reason}", is_gone=True)]
+
+    def _kill(self) -> None:
+        import ray
+
+        actor, self._actor = self._actor, None
+        self._poll = self._orders_call = None
+        self._orders.clear()
+        self._order_number = 0
+        self._incarnation = ""
+        if actor is not None:
+            ray.kill(actor, no_restart=True)
+
+    def _all_left(self, reason: str, *, is_gone: bool) -> list[PhoneMessage]:
+        left: list[PhoneMessage] = [PhoneLeft(address, reason) for address in sorted(self._present)]
+        self._present.clear()
+        if is_gone:
+            for address, status in self._statuses.items():
+                self._statuses[address] = replace(status, state=PhoneState.OFFLINE, reason=reason)
+            left += [StatusChanged(status) for status in self._statuses.values()]
+        return left
 
 
-@contextmanager
-def ray_broker(
-    phones: Phones, conditions: Conditions, local_folder: Path, owner: str, pace: Pace, deadlines: Deadlines
-) -> Iterator[RayBroker]:
-    """A broker on this host inside the block; Ray must be running."""
-    import ray
-
-    # poll waits in one of the actor's threads while commands go through another.
-    actor_class = ray.remote(num_cpus=0, max_concurrency=4, max_restarts=_MAX_RESTARTS)(Broker)
-    broker = RayBroker(actor_class.remote(phones, conditions, local_folder, owner, pace, deadlines))
-    try:
-        broker.addresses()
-        yield broker
-    finally:
-        with suppress(HarnessError):  # a broker that is gone is what was wanted
-            broker.stop()
+def _short(error: Exception) -> str:
+    """The last line of what Ray says, which names the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__

@@ -1,44 +1,92 @@
-"""Ray on this host alone: started quietly, on loopback only, and always shut down."""
+"""Ray for a driver: started here, quietly, on loopback only and always shut down; or a cluster that runs already."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from splitfleet.kernels.errors import HarnessError
+from splitfleet.kernels.errors import HarnessError, UserError
 
-_OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the least that Ray accepts is 75 MB; messages here are small
+from .ray_environment import OBJECT_STORE_BYTES, ensure_token, ray_environment, require_token, token_path
 
-# Read by Ray when it is imported or started.
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # A node that is its own cluster has the address 127.0.0.1, and then all of Ray's servers listen there only;
-    # Ray does so by itself on macOS and Windows, and on Linux when told that clusters are not wanted.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Ray would run the broker, and an agent on this host with it, at a lower priority than everything else.
-    "RAY_worker_niceness": "0",
-}
-
-
+_CONNECT_S = 5.0
 _FOLDER_PREFIX = "splitfleet-ray-"
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
-    """Ray is running inside the block; one that runs already is used as it is."""
-    os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
+def ray_session(cluster: str = "") -> Iterator[None]:
+    """Ray is running inside the block: that of the cluster at HOST:PORT, else one of its own on this host.
+
+    One that this process uses already is used as it is. Raises HarnessError where Ray does not start, UserError where
+    the cluster cannot be used from here.
+    """
+    token = require_token(cluster) if cluster else ensure_token()
+    os.environ.update(ray_environment(cluster, token))
     import ray
 
     if ray.is_initialized():
         yield
-        return
+    elif cluster:
+        _connect(cluster)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+    else:
+        with _own_ray():
+            yield
+
+
+def _connect(cluster: str) -> None:
+    """Joins the cluster as a driver. Ray waits long for what does not answer, so that is tried first."""
+    import ray
+
+    check_answers(cluster)
+    try:
+        ray.init(address=cluster, log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError as error:
+        raise UserError(
+            f"this host is not in the cluster at {cluster} ({last_line(error)}): campaigns start on a host that is; "
+            f"run splitfleet host join {cluster} here first"
+        ) from error
+    except Exception as error:
+        raise UserError(
+            f"the cluster at {cluster} refuses this host: {last_line(error)}; is {token_path()} the head's token, and "
+            "is Ray the same release on both?"
+        ) from error
+
+
+def check_answers(address: str) -> None:
+    """Raises UserError where nothing listens at HOST:PORT."""
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
+        raise UserError(f"{address!r} is no cluster's address; write HOST:PORT, as splitfleet host start prints it")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise UserError(
+            f"nothing answers at {address} ({error.strerror or error}): is the head up there? On it: splitfleet host "
+            "list; to start it: splitfleet host start --listen ADDRESS"
+        ) from None
+
+
+def last_line(error: object) -> str:
+    """What a long message of Ray's ends with."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
+
+
+@contextmanager
+def _own_ray() -> Iterator[None]:
+    import ray
+
     _remove_leftovers()
     # Ray puts sockets below this folder, and their paths must stay short.
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
@@ -49,7 +97,7 @@ def ray_session() -> Iterator[None]:
                 address="local",
                 num_cpus=1,
                 num_gpus=0,
-                object_store_memory=_OBJECT_STORE_BYTES,
+                object_store_memory=OBJECT_STORE_BYTES,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
