@@ -12,7 +12,7 @@ from splitfleet.kernels.errors import UserError
 
 from .broker import BrokerSetup
 from .campaign import Phones
-from .messages import HostNote, PhoneCommand, PhoneMessage
+from .messages import BrokerMessage, HostNote, PhoneCommand
 from .ray_broker import Host, RayBroker
 
 HOST_RESOURCE = "adb_host"
@@ -35,7 +35,7 @@ class Brokers:
         self._brokers: dict[str, RayBroker] = {}
         self._known: set[str] = set()
         self._looked_s = 0.0
-        self._news: list[PhoneMessage] = []
+        self._news: list[BrokerMessage] = []
         self._look()
         if not self._brokers:
             raise UserError(
@@ -48,7 +48,7 @@ class Brokers:
         """Whether every host has said which phones it has."""
         return all(broker.has_answered for broker in self._brokers.values())
 
-    def poll(self, wait_s: float) -> list[PhoneMessage]:
+    def poll(self, wait_s: float) -> list[BrokerMessage]:
         """What the hosts have reported since the last call; waits up to `wait_s` for the first."""
         import ray
 

@@ -211,11 +211,13 @@ class Fleet:
 
     def _poll(self, wait_s: float) -> list[PhoneMessage]:
         """The phones' messages; what is to be said of hosts is said."""
-        messages = self._brokers.poll(wait_s)
-        for message in messages:
+        messages: list[PhoneMessage] = []
+        for message in self._brokers.poll(wait_s):
             if isinstance(message, HostNote):
                 self._progress.note(message.text)
-        return [message for message in messages if not isinstance(message, HostNote)]
+            else:
+                messages.append(message)
+        return messages
 
     def _has_settled(self, waited_s: float) -> bool:
         absent = self._directory.absent()

@@ -64,7 +64,8 @@ class HostNote:
     text: str
 
 
-PhoneMessage = StatusChanged | PhoneArrived | PhoneLeft | ResultsRead | BatchStopped | HostNote
+PhoneMessage = StatusChanged | PhoneArrived | PhoneLeft | ResultsRead | BatchStopped
+BrokerMessage = PhoneMessage | HostNote
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Mail:
     incarnation: str
     code: str
     first: int
-    messages: tuple[PhoneMessage, ...]
+    messages: tuple[BrokerMessage, ...]
 
 
 @dataclass(frozen=True)

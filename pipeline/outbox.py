@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from .messages import PhoneMessage
+from .messages import BrokerMessage
 
 _AT_ONCE = 256
 
@@ -14,16 +14,16 @@ class Outbox:
     """May be used from several threads."""
 
     def __init__(self) -> None:
-        self._messages: deque[PhoneMessage] = deque()
+        self._messages: deque[BrokerMessage] = deque()
         self._first = 1
         self._changed = threading.Condition()
 
-    def put(self, message: PhoneMessage) -> None:
+    def put(self, message: BrokerMessage) -> None:
         with self._changed:
             self._messages.append(message)
             self._changed.notify_all()
 
-    def take(self, acknowledged: int, wait_s: float) -> tuple[int, tuple[PhoneMessage, ...]]:
+    def take(self, acknowledged: int, wait_s: float) -> tuple[int, tuple[BrokerMessage, ...]]:
         """Forgets the messages up to number `acknowledged`; returns those behind it and the number of the first.
 
         Waits up to `wait_s` for one. Returns some of them where they are many.

@@ -17,13 +17,13 @@ from .broker import Broker, BrokerSetup
 from .code_version import code_version
 from .messages import (
     BatchStopped,
+    BrokerMessage,
     HostNote,
     Mail,
     Order,
     PhoneArrived,
     PhoneCommand,
     PhoneLeft,
-    PhoneMessage,
     ResultsRead,
     StatusChanged,
 )
@@ -81,9 +81,9 @@ class RayBroker:
             self._orders_call = self._actor.take_orders.remote(self._incarnation, tuple(self._orders))
         return [call for call in (self._poll, self._orders_call) if call is not None]
 
-    def collect(self, answered: set[Any]) -> list[PhoneMessage]:
+    def collect(self, answered: set[Any]) -> list[BrokerMessage]:
         """Takes the calls in that have an answer, and notices a broker that gives none."""
-        messages: list[PhoneMessage] = []
+        messages: list[BrokerMessage] = []
         if self._orders_call in answered:
             call, self._orders_call = self._orders_call, None
             messages += self._take(call, self._ordered)
@@ -100,7 +100,7 @@ class RayBroker:
         self._order_number += 1
         self._orders.append(Order(self._order_number, address.removeprefix(self.host.prefix), session, command))
 
-    def leave(self, reason: str) -> list[PhoneMessage]:
+    def leave(self, reason: str) -> list[BrokerMessage]:
         """The host is no more: what the driver is told of its phones."""
         return self._all_left(reason, is_gone=True)
 
@@ -134,7 +134,7 @@ class RayBroker:
         self._acknowledged = 0
         self._started_s = self._answered_s = now_s
 
-    def _take(self, call: Any, take: Any) -> list[PhoneMessage]:
+    def _take(self, call: Any, take: Any) -> list[BrokerMessage]:
         """What an answered call brings: its answer, or what its failure means."""
         import ray
 
@@ -151,16 +151,16 @@ class RayBroker:
         self._answered_s = time.monotonic()
         if self._answered_s - self._started_s > _LEAST_LIFE_S:
             self._pause_s = 1.0
-        taken: list[PhoneMessage] = take(answer)
+        taken: list[BrokerMessage] = take(answer)
         return taken
 
-    def _ordered(self, last: int) -> list[PhoneMessage]:
+    def _ordered(self, last: int) -> list[BrokerMessage]:
         while self._orders and self._orders[0].number <= last:
             self._orders.popleft()
         return []
 
-    def _mailed(self, mail: Mail) -> list[PhoneMessage]:
-        messages: list[PhoneMessage] = []
+    def _mailed(self, mail: Mail) -> list[BrokerMessage]:
+        messages: list[BrokerMessage] = []
         if mail.code != code_version():
             return self._lose(
                 f"it has another version of Splitfleet ({mail.code}, here {code_version()}): install the same on both",
@@ -179,7 +179,7 @@ class RayBroker:
         self.has_answered = True
         return [*messages, *(self._note(message) for message in new)]
 
-    def _note(self, message: PhoneMessage) -> PhoneMessage:
+    def _note(self, message: BrokerMessage) -> BrokerMessage:
         """The message with addresses of the cluster; remembers what must be taken back should the host go."""
         prefix = self.host.prefix
         match message:
@@ -198,7 +198,7 @@ class RayBroker:
                 return replace(message, address=address)
         raise HarnessError(f"host {self.host.name}: a message of an unknown kind: {message!r}")
 
-    def _lose(self, reason: str, pause_s: float | None = None) -> list[PhoneMessage]:
+    def _lose(self, reason: str, pause_s: float | None = None) -> list[BrokerMessage]:
         """Gives this broker up; another one is made after a pause."""
         self._kill()
         pause_s = self._pause_s if pause_s is None else pause_s
@@ -219,8 +219,8 @@ class RayBroker:
         if actor is not None:
             ray.kill(actor, no_restart=True)
 
-    def _all_left(self, reason: str, *, is_gone: bool) -> list[PhoneMessage]:
-        left: list[PhoneMessage] = [PhoneLeft(address, reason) for address in sorted(self._present)]
+    def _all_left(self, reason: str, *, is_gone: bool) -> list[BrokerMessage]:
+        left: list[BrokerMessage] = [PhoneLeft(address, reason) for address in sorted(self._present)]
         self._present.clear()
         if is_gone:
             for address, status in self._statuses.items():
