@@ -21,6 +21,7 @@ from splitfleet.predictors.split_table import Join
 
 from .conditions import Backend, Conditions
 from .layers import LAYER_TYPES, Layer
+from .scheduling import Pacing
 from .section import Section
 from .toml_lines import Path as KeyPath
 from .toml_lines import TomlLines
@@ -113,8 +114,29 @@ class Publish(Section):
     rounds: int = Field(default=31, ge=31, le=1000)
 
 
+class FleetSection(Section):
+    """How the phones are used. It may change between two runs of a campaign.
+
+    `sister_fraction`: this part of the jobs is measured once more, on another phone of the class. `probe_every_s`: a
+    probe comes after so much work, in seconds; 0 for none. `drift`: by how much a probe may differ from its base before
+    what lies between is measured again. `batch_s`: how much work a phone is given at once. `grace_s`: how long a phone
+    that went away keeps its jobs while another could take them.
+    """
+
+    sister_fraction: float = Field(default=0.05, ge=0, le=1)
+    probe_every_s: float = Field(default=60.0, ge=0, le=86_400)
+    drift: float = Field(default=0.05, ge=0.01, le=1)
+    batch_s: float = Field(default=10.0, ge=0.5, le=600)
+    grace_s: float = Field(default=60.0, ge=0, le=86_400)
+
+    @property
+    def pacing(self) -> Pacing:
+        """The same for the scheduler."""
+        return Pacing(**self.model_dump())
+
+
 class Phones(Section):
-    """Where the phones are. They may change between two runs of a campaign; everything else may not."""
+    """Where the phones are. They may change between two runs of a campaign."""
 
     tcp: tuple[str, ...] = ()
     usb: bool = False
@@ -147,6 +169,7 @@ class _Head(Section):
     name: str
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     phones: Phones = Phones()
+    fleet: FleetSection = FleetSection()
     measure: Measure = Measure()
     publish: Publish = Publish()
     layers: Any = None  # checked one by one, with the line of each
@@ -166,6 +189,7 @@ class Campaign:
     name: str
     seed: int
     phones: Phones
+    fleet: FleetSection
     measure: Measure
     publish: Publish
     layers: tuple[Layer, ...]
@@ -173,7 +197,7 @@ class Campaign:
 
     @property
     def id(self) -> str:
-        """A hash of what is measured; the phones and [publish] are no part of it."""
+        """A hash of what is measured; [phones], [fleet] and [publish] are no part of it."""
         content = {
             "name": self.name,
             "seed": self.seed,
@@ -196,7 +220,7 @@ def load_campaign(path: Path) -> Campaign:
         raise UserError(explain(error, path, lines, _Head)) from None
     sources = {path.name: text}
     layers = _read_layers(path, data.get("layers"), lines, sources, include_from=path.parent)
-    return Campaign(head.name, head.seed, head.phones, head.measure, head.publish, layers, sources)
+    return Campaign(head.name, head.seed, head.phones, head.fleet, head.measure, head.publish, layers, sources)
 
 
 def _read_layers(

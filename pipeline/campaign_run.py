@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from .fleet import Fleet, FleetSettings
 from .jobs import Job
 from .join_record import note_joins_before, remember
 from .ledger import Ledger
+from .probe_jobs import plan_probes
 from .profile import DeviceProfile
 from .progress import Progress, progress_on
+from .resuming import JobPlanner
 from .sampling import plan_jobs
 from .tuning_store import conditions_of
 
@@ -37,13 +40,15 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class CampaignSummary:
-    """What a campaign folder holds; `troubles` are the phones that could not be used in this run."""
+    """What a campaign folder holds; `troubles` are the phones that could not be used in this run, `notes` what else a
+    person should know of it."""
 
     name: str
     folder: Path
     counts: tuple[ClassCounts, ...]
     was_interrupted: bool = False
     troubles: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def run_campaign(
@@ -69,6 +74,7 @@ def run_campaign(
         progress,
         conditions=conditions_of(campaign),
         seed=campaign.seed,
+        pacing=campaign.fleet.pacing,
         settings=settings,
     ) as fleet:
         fleet.ledger.put("campaign_id", campaign.id)
@@ -80,15 +86,21 @@ def run_campaign(
         def plan(profile: DeviceProfile) -> list[Job]:
             return plan_jobs(campaign, profile, note_joins_before(fleet.ledger, profile.device_class))
 
-        jobs = {name: plan(profile) for name, profile in profiles.items()}
+        # Made one by one: the jobs of a class may take more memory than all that is known of them afterwards.
+        jobs = {name: _lazily(plan, profile) for name, profile in profiles.items()}
         try:
-            run = fleet.run(jobs, "measure", plan=plan)
+            run = fleet.run(jobs, "measure", plan=plan, probes=plan_probes)
         finally:
             _remember_joins(fleet.ledger, campaign.name, folder)
         counts = _counts(fleet.ledger)
     if run.was_interrupted:
         progress.note(f"stopped; what was measured is kept. To go on: splitfleet campaign run {file} --out {folder}")
-    return CampaignSummary(campaign.name, folder, counts, run.was_interrupted, run.troubles)
+    notes = tuple(
+        f"{count} jobs of {name} wait for a second phone of the class (sisters): attach one and run the same command "
+        "again, or set sister_fraction = 0 under [fleet]"
+        for name, count in sorted(run.waiting_sisters.items())
+    )
+    return CampaignSummary(campaign.name, folder, counts, run.was_interrupted, run.troubles, notes)
 
 
 def campaign_status(folder: Path) -> CampaignSummary:
@@ -100,6 +112,10 @@ def campaign_status(folder: Path) -> CampaignSummary:
 def campaign_of(folder: Path) -> Campaign:
     """The campaign file that a folder was made from. Raises UserError where there is none."""
     return load_campaign(folder / CAMPAIGN_FILE)
+
+
+def _lazily(plan: JobPlanner, profile: DeviceProfile) -> Iterator[Job]:
+    yield from plan(profile)
 
 
 def _counts(ledger: Ledger) -> tuple[ClassCounts, ...]:
@@ -120,12 +136,16 @@ def _remember_joins(ledger: Ledger, campaign: str, folder: Path) -> None:
 
 def _unfinished(fleet: Fleet) -> dict[str, DeviceProfile]:
     """The classes that were begun and have jobs left: their phones may come back."""
-    open_classes = {row["device_class"] for row in fleet.ledger.counts() if row["done"] + row["rejected"] < row["jobs"]}
+    open_classes = {
+        row["device_class"]
+        for row in fleet.ledger.counts()
+        if row["purpose"] == "measure" and row["done"] + row["rejected"] < row["jobs"]
+    }
     return {name: profile for name, profile in fleet.known_profiles().items() if name in open_classes}
 
 
 def _check_unchanged(campaign: Campaign, file: Path, folder: Path) -> None:
-    """Two campaigns must not be mixed in one folder; only [phones] may change from run to run."""
+    """Two campaigns must not be mixed in one folder; only [phones], [fleet] and [publish] may change."""
     try:
         with Ledger(folder, read_only=True) as ledger:
             before = ledger.get("campaign_id")
@@ -134,7 +154,7 @@ def _check_unchanged(campaign: Campaign, file: Path, folder: Path) -> None:
     if before is not None and before != campaign.id:
         raise UserError(
             f"{file} is not the campaign that {folder} was begun with (its copy is {folder / CAMPAIGN_FILE}): only "
-            "[phones] may change. Undo the change, or give another folder: --out FOLDER"
+            "[phones], [fleet] and [publish] may change. Undo the change, or give another folder: --out FOLDER"
         )
 
 

@@ -30,6 +30,7 @@ class Directory:
         self._ledger = ledger
         self.statuses: dict[str, PhoneStatus] = {}
         self.present: dict[str, PresentPhone] = {}
+        self._labels: dict[str, str] = {}  # of those present, by address
         self._twins: dict[str, PhoneArrived] = {}  # by address: arrivals of phones that are present elsewhere
 
     def take(self, message: PhoneMessage) -> str | None:
@@ -43,17 +44,19 @@ class Directory:
                 self._twins.pop(address, None)
                 label = self.label_at(address)
                 if label:
-                    del self.present[label]
+                    del self.present[label], self._labels[address]
                 return label
         return None
 
     def moved(self) -> list[PhoneArrived]:
         """Arrivals to be taken again: the phone had seemed to be at another address, and has left that one now."""
+        if not self._twins:
+            return []
         here = {phone.serial for phone in self.present.values()}
         return [twin for twin in self._twins.values() if twin.serial not in here]
 
     def label_at(self, address: str) -> str | None:
-        return next((label for label, phone in self.present.items() if phone.address == address), None)
+        return self._labels.get(address)
 
     def absent(self) -> list[PhoneStatus]:
         here = {phone.address for phone in self.present.values()}
@@ -80,6 +83,7 @@ class Directory:
             return None
         self._twins.pop(message.address, None)
         self._ledger.put(f"profile {profile.device_class}", json.dumps(profile.to_json(), sort_keys=True))
+        self._labels[message.address] = label
         self.present[label] = PresentPhone(
             label, message.address, message.session, message.serial, profile, set(message.batches)
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,34 +33,36 @@ from .phone_worker import Pace
 from .profile import DeviceProfile
 from .progress import PhoneLine, Progress
 from .ray_session import ray_session
-from .run import JobPlanner, Run
+from .resuming import JobPlanner
+from .run import Run
+from .scheduling import Pacing
 from .transport import Deadlines
 
 CLUSTER_VARIABLE = "SPLITFLEET_CLUSTER"
+_SHOW_EVERY_S = 0.5
 _HOPELESS = (PhoneState.NO_OPENCL, PhoneState.QUARANTINED, PhoneState.UNAUTHORIZED)
 
 
 @dataclass(frozen=True)
 class FleetSettings:
-    """Times in seconds. `batch_s`: how much work a phone is given at once. `grace_s`: how long a phone that went away
-    keeps its jobs while another could take them. `settle_s`: how long the start waits for phones that do not answer
-    while others do. `wait_for_phone_s`: how long jobs wait for a phone of their class."""
+    """Times in seconds. `settle_s`: how long the start waits for phones that do not answer while others do.
+    `wait_for_phone_s`: how long jobs wait for a phone of their class."""
 
     pace: Pace = field(default_factory=Pace)
     deadlines: Deadlines = field(default_factory=Deadlines)
-    batch_s: float = 10.0
-    grace_s: float = 60.0
     settle_s: float = 10.0
     wait_for_phone_s: float = 180.0
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a run ended. `unsettled` are jobs without a trace, by device class; `troubles` the phones that are away."""
+    """How a run ended. `unsettled` are jobs without a trace, by device class; `troubles` the phones that are away;
+    `waiting_sisters` how many jobs of each class still wait for a second phone."""
 
     was_interrupted: bool
     unsettled: dict[str, int]
     troubles: tuple[str, ...]
+    waiting_sisters: dict[str, int]
 
 
 class Fleet:
@@ -78,6 +80,7 @@ class Fleet:
         *,
         conditions: Conditions | None = None,
         seed: int = 0,
+        pacing: Pacing | None = None,
         settings: FleetSettings | None = None,
         cluster: str | None = None,
     ) -> None:
@@ -91,6 +94,7 @@ class Fleet:
         self._progress = progress
         self._conditions = conditions or Conditions()
         self._seed = seed
+        self._pacing = pacing or Pacing()
         self._settings = settings or FleetSettings()
         self._stack = ExitStack()
         self.ledger: Ledger
@@ -144,15 +148,20 @@ class Fleet:
         return {name: DeviceProfile.from_json(json.loads(text)) for name, text in texts.items() if text}
 
     def run(
-        self, jobs: Mapping[str, Sequence[Job]], purpose: str = "measure", *, plan: JobPlanner | None = None
+        self,
+        jobs: Mapping[str, Iterable[Job]],
+        purpose: str = "measure",
+        *,
+        plan: JobPlanner | None = None,
+        probes: JobPlanner | None = None,
     ) -> RunSummary:
         """Executes the jobs of each device class on its phones until each has a trace, and writes the traces.
 
-        Jobs with a trace are not run again. `plan` makes the jobs of a class that shows up meanwhile. Ctrl-C ends the
-        run when the batches at work are done; a second one raises KeyboardInterrupt at once.
+        Jobs with a trace are not run again. `plan` makes the jobs of a class that shows up meanwhile, `probes` a
+        class's probe jobs; without it there are none. Ctrl-C ends the run when the batches at work are done; a second
+        one raises KeyboardInterrupt at once.
         Raises DeviceError when jobs are left that no phone can take; everything measured is kept.
         """
-        settings = self._settings
         run = Run(
             jobs,
             purpose,
@@ -160,9 +169,9 @@ class Fleet:
             self._directory,
             self._brokers,
             seed=self._seed,
-            batch_s=settings.batch_s,
-            grace_s=settings.grace_s,
+            pacing=self._pacing,
             plan=plan,
+            probes=probes if self._pacing.probe_every_s else None,
         )
         try:
             with self._progress, interrupts() as asked:
@@ -177,18 +186,21 @@ class Fleet:
                 f"{left}: jobs are left that no phone can take now:\n{self._trouble_text()}\n"
                 "What was measured is kept; mend the phones and run the same command again"
             )
-        return RunSummary(was_interrupted, unsettled, tuple(self._directory.troubles()))
+        troubles = tuple(self._directory.troubles())
+        return RunSummary(was_interrupted, unsettled, troubles, run.scheduler.waiting_sisters())
 
     def _drive(self, run: Run, is_interrupted: Callable[[], bool]) -> bool:
         """Until all is settled, or nobody is there who could; returns whether the person stopped it."""
-        is_stopping, stuck_since = False, None
+        is_stopping, stuck_since, shown_s = False, None, 0.0
         while not run.scheduler.is_finished:
             for message in self._poll(wait_s=1.0):
                 run.take(message)
             for arrival in self._directory.moved():
                 run.take(arrival)
             run.tick()
-            self._progress.show(run.lines())
+            if time.monotonic() - shown_s > _SHOW_EVERY_S:
+                shown_s = time.monotonic()
+                self._progress.show(run.lines())
             if is_interrupted() and not is_stopping:
                 is_stopping = True
                 run.stop()

@@ -107,6 +107,10 @@ class JobFactory:
         body = {"kind": "compare", "rounds": rounds, "operator": operator, "variants": parts, "repeat": self._repeat}
         return self._finish(body, tuple(program for job in variants.values() for program in job.programs))
 
+    def probe(self, job: Job) -> Job:
+        """The job as a probe: its output is not verified, so that its id is never that of a job to be measured."""
+        return self._finish({**job.body, "verify": False}, job.programs)
+
     @property
     def _repeat(self) -> dict[str, Any]:
         return self.repeat.model_dump()

@@ -13,7 +13,7 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from splitfleet.kernels.programs import Program
 
 from .jobs import Job
 from .readings import Readings
+from .scheduling import PROBE
 
 LEDGER_SCHEMA = 2
 _TABLES = """
@@ -53,12 +54,25 @@ CREATE INDEX attempts_of_batch ON attempts (batch);
 
 @dataclass(frozen=True)
 class OpenBatch:
-    """A batch with leased jobs: whose it is, how far its results were read, and the jobs without a result."""
+    """A batch with leased jobs: whose it is, how far its results were read, and the jobs without a result, each with
+    its purpose."""
 
     id: str
     phone: str
     offset: int
     jobs: tuple[str, ...]
+    purposes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedAttempt:
+    """Who has measured a job, in which batch, and the status of its trace."""
+
+    job: str
+    purpose: str
+    phone: str
+    batch: str
+    status: str
 
 
 class Ledger:
@@ -114,7 +128,10 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; what is inside is on the disk when it ends."""
+        """All or nothing; what is inside is on the disk when the outermost one ends."""
+        if self._db.in_transaction:
+            yield
+            return
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -177,13 +194,33 @@ class Ledger:
         return dict(rows.fetchall())
 
     def failures(self, purpose: str) -> dict[str, int]:
-        """How many attempts at each job have failed."""
+        """How many attempts at each job have failed; those whose results were invalidated did not."""
         rows = self._db.execute(
             "SELECT job, COUNT(*) FROM attempts WHERE state = 'failed' AND reason NOT LIKE 'superseded%' "
-            "AND purpose = ? GROUP BY job",
+            "AND reason NOT LIKE 'invalid: %' AND purpose = ? GROUP BY job",
             (purpose,),
         )
         return dict(rows.fetchall())
+
+    def repeats(self, purpose: str) -> dict[str, int]:
+        """How often each job's accepted result was invalidated."""
+        rows = self._db.execute(
+            "SELECT job, COUNT(*) FROM attempts WHERE state = 'failed' AND reason LIKE 'invalid: %' AND purpose = ? "
+            "GROUP BY job",
+            (purpose,),
+        )
+        return dict(rows.fetchall())
+
+    def accepted_of(self, device_class: str, purpose: str) -> Iterator[AcceptedAttempt]:
+        """Who has measured the jobs of a device class for this purpose."""
+        rows = self._db.execute(
+            "SELECT job, attempts.purpose, phone, batch, json_extract(result, '$.status') FROM attempts "
+            "JOIN jobs ON jobs.id = job AND jobs.purpose = attempts.purpose "
+            "WHERE accepted = 1 AND attempts.purpose = ? AND device_class = ?",
+            (purpose, device_class),
+        )
+        for row in rows:
+            yield AcceptedAttempt(*row)
 
     def job(self, job_id: str, purpose: str) -> Job:
         body, ids = self._db.execute(
@@ -200,27 +237,40 @@ class Ledger:
         """A number that no batch's id has yet."""
         return int(self._db.execute("SELECT COUNT(*) + 1 FROM batches").fetchone()[0])
 
-    def lease(self, batch: str, jobs: Iterable[str], phone: str, purpose: str) -> None:
-        """Leases jobs to a phone as a new batch."""
+    def lease(
+        self, batch: str, jobs: Iterable[str], phone: str, purpose: str, others: Mapping[str, str] | None = None
+    ) -> None:
+        """Leases jobs to a phone as a new batch; `others` gives the purposes of those that have another one."""
         with self.transaction():
             self._db.execute("INSERT INTO batches (id, phone, purpose) VALUES (?, ?, ?)", (batch, phone, purpose))
             for job in jobs:
+                of = (others or {}).get(job, purpose)
+                # A job for a second phone becomes one of its own the first time that it is leased.
+                self._db.execute(
+                    "INSERT OR IGNORE INTO jobs SELECT id, ?, device_class, kind, body, programs FROM jobs "
+                    "WHERE id = ? AND purpose = ?",
+                    (of, job, purpose),
+                )
                 self._db.execute(
                     "INSERT INTO attempts (job, phone, purpose, attempt, batch, state) SELECT ?, ?, ?, "
                     "COALESCE(MAX(attempt), 0) + 1, ?, 'leased' FROM attempts "
                     "WHERE job = ? AND phone = ? AND purpose = ?",
-                    (job, phone, purpose, batch, job, phone, purpose),
+                    (job, phone, of, batch, job, phone, of),
                 )
 
     def open_batches(self, purpose: str) -> list[OpenBatch]:
-        """The batches that have leased jobs."""
+        """The batches of this purpose that have leased jobs."""
         rows = self._db.execute(
-            "SELECT batches.id, batches.phone, batches.offset, json_group_array(attempts.job) FROM attempts "
-            "JOIN batches ON batches.id = attempts.batch WHERE attempts.state = 'leased' AND attempts.purpose = ? "
+            "SELECT batches.id, batches.phone, batches.offset, json_group_array(attempts.job), "
+            "json_group_array(attempts.purpose) FROM attempts "
+            "JOIN batches ON batches.id = attempts.batch WHERE attempts.state = 'leased' AND batches.purpose = ? "
             "GROUP BY batches.id ORDER BY batches.id",
             (purpose,),
         )
-        return [OpenBatch(name, phone, offset, tuple(json.loads(jobs))) for name, phone, offset, jobs in rows]
+        return [
+            OpenBatch(name, phone, offset, tuple(json.loads(jobs)), tuple(json.loads(purposes)))
+            for name, phone, offset, jobs, purposes in rows
+        ]
 
     def release(self, batch: str) -> None:
         """Gives back the batch's leased jobs as if they had not been leased."""
@@ -230,7 +280,7 @@ class Ledger:
         """Ends a leased attempt with its result line: accepted as the job's trace, or failed with its status.
 
         Returns False, and changes nothing, where the batch has no such leased job. A job that another phone has
-        settled meanwhile keeps that trace.
+        settled meanwhile keeps that trace. Of a phone's probes all are done, and the first one is its trace.
         """
         row = self._db.execute(
             "SELECT phone, purpose FROM attempts WHERE batch = ? AND job = ? AND state = 'leased'",
@@ -238,10 +288,13 @@ class Ledger:
         ).fetchone()
         if row is None:
             return False
-        other = self._db.execute(
-            "SELECT phone FROM attempts WHERE job = ? AND purpose = ? AND accepted = 1", (result["id"], row[1])
-        ).fetchone()
-        if other is not None:
+        key, where = [result["id"], row[1]], "job = ? AND purpose = ? AND accepted = 1"
+        if row[1] == PROBE:
+            key, where = [*key, row[0]], f"{where} AND phone = ?"
+        other = self._db.execute(f"SELECT phone FROM attempts WHERE {where}", key).fetchone()
+        if row[1] == PROBE and accept:
+            state, reason, accept = "done", None, other is None
+        elif row[1] != PROBE and other is not None:
             state, reason, accept = "failed", f"superseded by {other[0]}", False
         elif accept:
             state, reason = "done", None
@@ -253,6 +306,34 @@ class Ledger:
             (state, reason, json.dumps(result, sort_keys=True), int(accept), batch, result["id"]),
         )
         return True
+
+    def invalidate(self, batch: str, jobs: Iterable[tuple[str, str]], reason: str) -> list[AcceptedAttempt]:
+        """The batch's results of these jobs (id, purpose) do not count any more: the attempts are failed, their results
+        are kept. Returns those that were accepted."""
+        found = []
+        for job, purpose in jobs:
+            row = self._db.execute(
+                "SELECT phone, json_extract(result, '$.status'), accepted FROM attempts "
+                "WHERE batch = ? AND job = ? AND purpose = ? AND state = 'done'",
+                (batch, job, purpose),
+            ).fetchone()
+            if row is None:
+                continue
+            self._db.execute(
+                "UPDATE attempts SET state = 'failed', accepted = 0, reason = ? "
+                "WHERE batch = ? AND job = ? AND purpose = ?",
+                (reason if reason.startswith("superseded") else f"invalid: {reason}", batch, job, purpose),
+            )
+            if row[2]:
+                found.append(AcceptedAttempt(job, purpose, row[0], batch, row[1]))
+        return found
+
+    def mark(self, batch: str, jobs: Iterable[tuple[str, str]], reason: str) -> None:
+        """The batch's results of these jobs (id, purpose) are doubtful, but count."""
+        self._db.executemany(
+            "UPDATE attempts SET reason = ? WHERE batch = ? AND job = ? AND purpose = ? AND accepted = 1",
+            [(reason, batch, job, purpose) for job, purpose in jobs],
+        )
 
     def offset(self, batch: str) -> int:
         """How far (bytes) the batch's results have been read."""
@@ -286,25 +367,28 @@ class Ledger:
         )
 
     def accepted(self) -> Iterator[dict[str, Any]]:
-        """Every accepted attempt with its job, batch and phone, in a fixed order."""
+        """Every accepted attempt with its job, batch and phone, in a fixed order; and every probe that counts."""
         cursor = self._db.execute(
             "SELECT attempts.job, attempts.phone, attempts.purpose, attempts.attempt, attempts.result, "
             "jobs.device_class, jobs.kind, jobs.body, batches.temperature_before_c, batches.temperature_after_c, "
             "batches.telemetry_before, batches.telemetry_after "
             "FROM attempts JOIN jobs ON jobs.id = attempts.job AND jobs.purpose = attempts.purpose "
-            "JOIN batches ON batches.id = attempts.batch WHERE accepted = 1 "
-            "ORDER BY attempts.phone, attempts.purpose, attempts.job"
+            "JOIN batches ON batches.id = attempts.batch "
+            "WHERE accepted = 1 OR (attempts.purpose = 'probe' AND attempts.state = 'done') "
+            "ORDER BY attempts.phone, attempts.purpose, attempts.job, attempts.attempt"
         )
         names = [column[0] for column in cursor.description]
         for row in cursor:
             yield dict(zip(names, row, strict=True))
 
     def counts(self) -> list[dict[str, Any]]:
-        """For each device class and purpose: jobs, done (accepted and ok), rejected (accepted with another status)."""
+        """For each device class and purpose: jobs, done (accepted and ok), rejected (accepted with another status).
+        Probes, of which every phone has its own, are not counted."""
         rows = self._db.execute(
             "SELECT jobs.device_class, jobs.purpose, COUNT(*), "
             "SUM(json_extract(result, '$.status') = 'ok'), SUM(json_extract(result, '$.status') != 'ok') "
             "FROM jobs LEFT JOIN attempts ON job = id AND attempts.purpose = jobs.purpose AND accepted = 1 "
+            "WHERE jobs.purpose != 'probe' "
             "GROUP BY jobs.device_class, jobs.purpose ORDER BY jobs.device_class, jobs.purpose"
         )
         names = ("device_class", "purpose", "jobs", "done", "rejected")

@@ -48,13 +48,15 @@ class ResultsRead:
 
 @dataclass(frozen=True)
 class BatchStopped:
-    """A batch has ended: completely when `error` is empty, else the device could not finish it."""
+    """A batch has ended: completely when `error` is empty, else the device could not finish it. `spoiled` says why its
+    results are not to be trusted: it got hot, throttled, discharging or loaded in the middle."""
 
     address: str
     batch: str
     before: Readings
     after: Readings
     error: str = ""
+    spoiled: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,15 @@ class RemoveBatch:
     batch: str
 
 
-PhoneCommand = StartBatch | FollowBatch | RemoveBatch
+@dataclass(frozen=True)
+class RetirePhone:
+    """The phone fails over and over: put it into quarantine with this reason, look at it anew, and let it arrive again
+    when it is well."""
+
+    reason: str
+
+
+PhoneCommand = StartBatch | FollowBatch | RemoveBatch | RetirePhone
 
 
 @dataclass(frozen=True)

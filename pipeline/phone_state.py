@@ -26,6 +26,11 @@ class PhoneState(Enum):
         return self not in (PhoneState.CONNECTING, PhoneState.PREPARING)
 
     @property
+    def is_fit(self) -> bool:
+        """Whether a phone that is there may be given work."""
+        return self in (PhoneState.READY, PhoneState.LEASED)
+
+    @property
     def is_working(self) -> bool:
         """Whether the phone measures, or will without anybody's help."""
         return self in (PhoneState.READY, PhoneState.LEASED, PhoneState.COOLING, PhoneState.PREPARING)

@@ -20,6 +20,7 @@ from .messages import (
     PhoneMessage,
     RemoveBatch,
     ResultsRead,
+    RetirePhone,
     StartBatch,
     StatusChanged,
 )
@@ -158,6 +159,9 @@ class PhoneWorker(threading.Thread):
                 continue
             if session != self._session:
                 continue
+            if isinstance(command, RetirePhone):
+                self._known = None  # it is prepared anew, as a phone that nobody has seen before
+                raise DeviceError(f"{self._place.address}: {command.reason}")
             batch = phone.batch(command.batch)
             match command:
                 case RemoveBatch():

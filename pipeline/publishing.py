@@ -71,7 +71,14 @@ def publish_campaign(
     trained = same_training(folder)
     progress = progress or progress_on(Console(stderr=True))
     conditions = conditions_of(campaign)
-    with Fleet(phones or campaign.phones, folder, progress, conditions=conditions, seed=campaign.seed) as fleet:
+    with Fleet(
+        phones or campaign.phones,
+        folder,
+        progress,
+        conditions=conditions,
+        seed=campaign.seed,
+        pacing=campaign.fleet.pacing,
+    ) as fleet:
         present = fleet.profiles()
         for name in sorted(trained.keys() - present.keys()):
             progress.note(f"not published: no phone of {name} is there; attach one and run publish again")

@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .directory import Directory
 from .jobs import Job, job_file
 from .ledger import Ledger
-from .messages import BatchStopped, FollowBatch, PhoneCommand, PhoneMessage, RemoveBatch, ResultsRead, StartBatch
+from .messages import (
+    BatchStopped,
+    FollowBatch,
+    PhoneCommand,
+    PhoneMessage,
+    RemoveBatch,
+    ResultsRead,
+    RetirePhone,
+    StartBatch,
+    StatusChanged,
+)
 from .phone_state import PhoneState
+from .probe_jobs import read_probe
 from .profile import DeviceProfile
 from .progress import PhoneLine
-from .scheduler import (
-    Added,
+from .resuming import JobPlanner, enrol, remember_probes
+from .scheduling import (
     Arrived,
     Event,
+    Fit,
     Follow,
     Instruction,
+    Invalidate,
     Lease,
     Left,
+    Mark,
+    Pacing,
     Record,
     Release,
+    Remember,
     Remove,
+    Rest,
     Result,
+    Retire,
     Scheduler,
+    Settled,
     Stopped,
     StopRequested,
     Tick,
-    WaitingJob,
+    Unfit,
 )
 
-_EXTRA_TIME_US = 200_000  # a first guess of what building, warming up and verifying add to a job
 _LEAST_RATE_S = 5.0  # a rate over less would be a guess
-
-JobPlanner = Callable[[DeviceProfile], Sequence[Job]]
 
 
 class Commander(Protocol):
@@ -45,53 +63,60 @@ class Commander(Protocol):
     def command(self, address: str, session: int, command: PhoneCommand) -> None: ...
 
 
+@dataclass
+class _ClassCount:
+    """The jobs of a device class, sisters and probes apart; `results` counts all results of this run."""
+
+    jobs: int
+    settled: int
+    rejected: int
+    results: int = 0
+
+
 class Run:
-    """The state of one run. `plan` makes the jobs of a device class that shows up only during the run."""
+    """The state of one run. `plan` makes the jobs of a device class that shows up only during the run, `probes` the
+    probe jobs of a class; without it there are no probes."""
 
     def __init__(
         self,
-        jobs: Mapping[str, Sequence[Job]],
+        jobs: Mapping[str, Iterable[Job]],
         purpose: str,
         ledger: Ledger,
         directory: Directory,
         broker: Commander,
         *,
         seed: int,
-        batch_s: float,
-        grace_s: float,
+        pacing: Pacing,
         plan: JobPlanner | None = None,
+        probes: JobPlanner | None = None,
     ) -> None:
         self._purpose = purpose
         self._ledger = ledger
         self._directory = directory
         self._broker = broker
+        self._seed = seed
+        self._pacing = pacing
         self._plan = plan
-        self._jobs: dict[str, Job] = {}
-        self._classes: dict[str, list[str]] = {}
-        self._statuses = ledger.settled(purpose)
+        self._probes = probes
+        self._counts: dict[str, _ClassCount] = {}
         self._began_s = time.monotonic()
-        self._measured: Counter[str] = Counter()
+        self._results: Counter[str] = Counter()  # of this run, by phone
         self._troubles: dict[str, str] = {}
         self._started_s: dict[str, float] = {}
-        opened = {batch.id: (batch.phone, batch.jobs) for batch in ledger.open_batches(purpose)}
-        new = [job for name, listed in jobs.items() for job in self._enrol(name, listed)]
+        self._unfit: set[str] = set()
+        self._probe_ids: set[str] = set()
         self.scheduler = Scheduler(
-            new,
-            owner=ledger.owner,
-            next_batch=ledger.next_batch,
-            seed=seed,
-            leases=opened,
-            failures=ledger.failures(purpose),
-            batch_s=batch_s,
-            grace_s=grace_s,
-            now_s=self._began_s,
+            owner=ledger.owner, purpose=purpose, next_batch=ledger.next_batch, seed=seed, pacing=pacing
         )
+        self.tick()
+        for name, listed in jobs.items():
+            self._enrol(name, listed, self._profile(name))
         for label in directory.present:
             self._arrive(label)
 
     def unsettled(self) -> dict[str, int]:
-        """By device class, how many jobs have no trace yet."""
-        left = {name: sum(job not in self._statuses for job in jobs) for name, jobs in self._classes.items()}
+        """By device class, how many jobs have no trace yet; sisters apart."""
+        left = {name: count.jobs - count.settled for name, count in self._counts.items()}
         return {name: count for name, count in left.items() if count}
 
     def stop(self) -> None:
@@ -108,125 +133,178 @@ class Run:
                 self._take_results(message)
             case BatchStopped():
                 self._take_stop(message)
+            case StatusChanged(status=status):
+                self._directory.take(message)
+                self._check_fitness(self._directory.label_at(status.address))
             case _:
-                left = self._directory.label_at(message.address) if not hasattr(message, "status") else None
+                left = self._directory.label_at(message.address)
                 label = self._directory.take(message)
                 if label and label in self._directory.present:
                     self._arrive(label)
                 elif left:
+                    self._unfit.discard(left)
                     self._feed(Left(left, time.monotonic()))
 
     def lines(self) -> list[PhoneLine]:
         """How the phones stand, to be shown."""
         return [self._line(address) for address in self._directory.statuses]
 
-    def _enrol(self, device_class: str, jobs: Iterable[Job]) -> list[WaitingJob]:
-        listed = list(dict.fromkeys(jobs_by_id := {job.id: job for job in jobs}))
-        self._ledger.plan(jobs_by_id.values(), device_class, self._purpose)
-        self._classes[device_class] = listed
-        self._jobs.update(jobs_by_id)
-        return [
-            WaitingJob(job.id, device_class, job.kind, job.max_time_us + _EXTRA_TIME_US)
-            for job in jobs_by_id.values()
-            if job.id not in self._statuses
-        ]
+    def _profile(self, device_class: str) -> DeviceProfile | None:
+        text = self._ledger.get(f"profile {device_class}")
+        return DeviceProfile.from_json(json.loads(text)) if text else None
+
+    def _enrol(self, device_class: str, jobs: Iterable[Job], profile: DeviceProfile | None) -> None:
+        probes = self._probes(profile) if self._probes and profile else ()
+        self._probe_ids.update(job.id for job in probes)
+        enrolled = enrol(
+            self._ledger, device_class, jobs, probes, self._purpose, self._seed, self._pacing.sister_fraction
+        )
+        self._counts[device_class] = _ClassCount(enrolled.jobs, enrolled.settled, enrolled.rejected)
+        self._feed(enrolled.added)
 
     def _arrive(self, label: str) -> None:
         phone = self._directory.present[label]
         device_class = phone.profile.device_class
-        if self._plan and device_class not in self._classes:
-            self._feed(Added(tuple(self._enrol(device_class, self._plan(phone.profile)))))
+        if self._plan and device_class not in self._counts:
+            self._enrol(device_class, self._plan(phone.profile), phone.profile)
+        self._unfit.discard(label)
         self._feed(Arrived(label, device_class, frozenset(phone.batches), time.monotonic()))
+        self._check_fitness(label)
+
+    def _check_fitness(self, label: str | None) -> None:
+        """Tells the scheduler of a phone that is there, but hot or low, and of one that is well again."""
+        if label is None or label not in self._directory.present:
+            return
+        status = self._directory.statuses[self._directory.present[label].address]
+        if not status.state.is_fit and label not in self._unfit:
+            self._unfit.add(label)
+            self._feed(Unfit(label, status.reason, time.monotonic()))
+        elif status.state.is_fit and label in self._unfit:
+            self._unfit.discard(label)
+            self._feed(Fit(label, time.monotonic()))
 
     def _take_results(self, message: ResultsRead) -> None:
-        later: list[Instruction] = []
-        results = [line for line in message.lines if line.get("type") == "result"]
+        commands: list[Instruction] = []
         with self._ledger.transaction():
             for line in message.lines:
-                if line.get("type") == "agent":
-                    self._ledger.set_agent(message.batch, line)
-                elif line.get("type") == "telemetry":
-                    self._ledger.set_telemetry(message.batch, line)
-            for line in results:
-                later += self._take_result(message.batch, line)
+                match line.get("type"):
+                    case "agent":
+                        self._ledger.set_agent(message.batch, line)
+                    case "telemetry":
+                        self._ledger.set_telemetry(message.batch, line)
+                    case "result":
+                        commands += self._take_result(message.batch, line)
             self._ledger.set_offset(message.batch, message.offset)
-        self._perform(later)
+        self._command(commands)
 
     def _take_result(self, batch: str, line: dict[str, Any]) -> list[Instruction]:
         """Stores a result as the scheduler says; returns what else is to be done."""
-        event = Result(batch, line["id"], line["status"], int(line.get("elapsed_us") or 0))
+        probe = read_probe(line) if line["id"] in self._probe_ids else None
+        event = Result(batch, line["id"], line["status"], int(line.get("elapsed_us") or 0), probe)
         instructions = self.scheduler.handle(event)
-        for instruction in instructions:
-            if isinstance(instruction, Record):
-                self._ledger.record(batch, line, accept=instruction.accept)
-                self._note_result(batch, line, instruction.accept)
-        return [instruction for instruction in instructions if not isinstance(instruction, Record)]
-
-    def _note_result(self, batch: str, line: dict[str, Any], accept: bool) -> None:
-        phone = self._ledger.phone_of(batch)
-        self._measured[phone] += 1
-        if accept:
-            self._statuses[line["id"]] = line["status"]
-        if line["status"] != "ok":
-            again = "" if accept else ", is tried again"
-            self._troubles[phone] = f"job {line['id'][:8]}: {line['status']}{again}: {line.get('error') or ''}"
+        self._store(instructions, line)
+        return instructions
 
     def _take_stop(self, message: BatchStopped) -> None:
         left = self.scheduler.leased(message.batch)
         # Of a batch that broke off, the job at work is to blame; of one that ended, each job without a result.
         blamed = left[:1] if message.error else left
         error = message.error or "the agent ended the batch without a result of this job"
-        lines = tuple({"type": "result", "id": job, "status": "crashed", "error": error} for job in blamed)
-        later: list[Instruction] = []
-        with self._ledger.transaction():
-            for line in lines:
-                later += self._take_result(message.batch, line)
-            self._ledger.set_readings(message.batch, message.before, message.after)
-        self._perform(later)
         now_s = time.monotonic()
-        self._feed(Stopped(message.batch, now_s - self._started_s.get(message.batch, now_s)))
+        began_s = self._started_s.pop(message.batch, now_s)
+        commands: list[Instruction] = []
+        with self._ledger.transaction():
+            for job in blamed:
+                line = {"type": "result", "id": job, "status": "crashed", "error": error}
+                commands += self._take_result(message.batch, line)
+            self._ledger.set_readings(message.batch, message.before, message.after)
+            stopped = self.scheduler.handle(Stopped(message.batch, now_s - began_s, message.spoiled, message.error))
+            self._store(stopped)
+        self._command([*commands, *stopped])
 
     def _feed(self, event: Event) -> None:
-        self._perform(self.scheduler.handle(event))
+        instructions = self.scheduler.handle(event)
+        if instructions:
+            with self._ledger.transaction():
+                self._store(instructions)
+            self._command(instructions)
 
-    def _perform(self, instructions: Iterable[Instruction]) -> None:
+    def _store(self, instructions: Iterable[Instruction], line: dict[str, Any] | None = None) -> None:
+        """Does to the ledger what is to be done; `line` is the result that is to be recorded."""
         for instruction in instructions:
             match instruction:
-                case Lease(phone=phone, batch=batch, jobs=jobs):
-                    self._ledger.lease(batch, jobs, phone, self._purpose)
-                    self._directory.present[phone].batches.add(batch)
-                    self._started_s[batch] = time.monotonic()
-                    self._command(phone, StartBatch(batch, job_file(self._jobs[job] for job in jobs)))
-                case Follow(phone=phone, batch=batch):
-                    self._command(phone, FollowBatch(batch, self._ledger.offset(batch)))
-                case Remove(phone=phone, batch=batch):
-                    self._directory.present[phone].batches.discard(batch)
-                    self._command(phone, RemoveBatch(batch))
+                case Lease(phone=phone, batch=batch, tasks=tasks):
+                    others = {task.job: task.purpose for task in tasks if task.purpose != self._purpose}
+                    self._ledger.lease(batch, [task.job for task in tasks], phone, self._purpose, others)
                 case Release(batch=batch):
                     self._ledger.release(batch)
+                case Record() if line is not None:
+                    self._record(instruction, line)
+                case Invalidate(batch=batch, tasks=tasks, reason=reason, device_class=device_class):
+                    for attempt in self._ledger.invalidate(batch, tasks, reason):
+                        self._count(device_class, attempt.purpose, attempt.status, -1)
+                case Mark(batch=batch, tasks=tasks, reason=reason):
+                    self._ledger.mark(batch, tasks, reason)
+                case Remember(phone=phone, device_class=device_class, state=state):
+                    remember_probes(self._ledger, phone, device_class, state)
 
-    def _command(self, label: str, command: PhoneCommand) -> None:
+    def _command(self, instructions: Iterable[Instruction]) -> None:
+        """Tells the phones what is to be done; the ledger knows of it already."""
+        for instruction in instructions:
+            match instruction:
+                case Lease(phone=phone, batch=batch, tasks=tasks):
+                    self._directory.present[phone].batches.add(batch)
+                    self._started_s[batch] = time.monotonic()
+                    jobs = (self._ledger.job(task.job, task.purpose) for task in tasks)
+                    self._send(phone, StartBatch(batch, job_file(jobs)))
+                case Follow(phone=phone, batch=batch):
+                    self._send(phone, FollowBatch(batch, self._ledger.offset(batch)))
+                case Remove(phone=phone, batch=batch):
+                    self._directory.present[phone].batches.discard(batch)
+                    self._send(phone, RemoveBatch(batch))
+                case Retire(phone=phone, reason=reason):
+                    self._send(phone, RetirePhone(reason))
+                case Rest(phone=phone, reason=reason):
+                    self._troubles[phone] = f"has drifted, rests and is probed again: {reason}"
+                case Settled(phone=phone, reason=reason):
+                    self._troubles[phone] = f"has settled at a new speed: {reason}"
+
+    def _send(self, label: str, command: PhoneCommand) -> None:
         phone = self._directory.present[label]
         self._broker.command(phone.address, phone.session, command)
+
+    def _record(self, record: Record, line: dict[str, Any]) -> None:
+        self._ledger.record(record.batch, line, accept=record.accept)
+        self._results[record.phone] += 1
+        self._counts[record.device_class].results += 1
+        if record.accept:
+            self._count(record.device_class, record.task.purpose, str(line["status"]), 1)
+        if line["status"] != "ok":
+            again = "" if record.accept else ", is tried again"
+            what = f"job {line['id'][:8]}: {line['status']}{again}"
+            self._troubles[record.phone] = f"{what}: {line.get('error') or ''}"
+
+    def _count(self, device_class: str, purpose: str, status: str, step: int) -> None:
+        """Counts a trace that there is from now on, or (-1) no longer is."""
+        if purpose == self._purpose:
+            self._counts[device_class].settled += step
+            self._counts[device_class].rejected += step * (status != "ok")
 
     def _line(self, address: str) -> PhoneLine:
         status = self._directory.statuses[address]
         label = self._directory.label_at(address)
         device_class = self._directory.present[label].profile.device_class if label else status.device_class
-        jobs = self._classes.get(device_class, [])
-        done = [self._statuses[job] for job in jobs if job in self._statuses]
+        count = self._counts.get(device_class, _ClassCount(0, 0, 0))
         minutes = max(time.monotonic() - self._began_s, _LEAST_RATE_S) / 60
-        rate = self._measured[label] / minutes if label else 0.0
-        peers = [name for name, phone in self._directory.present.items() if phone.profile.device_class == device_class]
-        class_rate = sum(self._measured[name] for name in peers) / minutes
+        class_rate = count.results / minutes
         is_fine = status.state in (PhoneState.READY, PhoneState.LEASED)
         return PhoneLine(
             label=label or address,
             status=status,
-            done=len(done),
-            total=len(jobs),
-            rejected=sum(state != "ok" for state in done),
-            rate_per_minute=rate,
-            left_s=60 * (len(jobs) - len(done)) / class_rate if class_rate else None,
+            done=count.settled,
+            total=count.jobs,
+            rejected=count.rejected,
+            rate_per_minute=self._results[label] / minutes if label else 0.0,
+            left_s=60 * (count.jobs - count.settled) / class_rate if class_rate else None,
             trouble=self._troubles.get(label or "", "") if is_fine else status.reason,
         )

@@ -76,7 +76,13 @@ def tune_campaign(
     operators = list(dict.fromkeys(layer.operator for layer in campaign.layers))
     conditions = campaign.measure.conditions
     with Fleet(
-        phones or campaign.phones, folder, progress, conditions=conditions, seed=campaign.seed, settings=settings
+        phones or campaign.phones,
+        folder,
+        progress,
+        conditions=conditions,
+        seed=campaign.seed,
+        pacing=campaign.fleet.pacing,
+        settings=settings,
     ) as fleet:
         profiles = fleet.profiles()
         trials = {name: _trials(operators, profile) for name, profile in profiles.items()}

@@ -65,3 +65,5 @@ def _show(summary: CampaignSummary, json: bool) -> None:
     )
     for trouble in summary.troubles:
         typer.echo(f"not used: {trouble}")
+    for note in summary.notes:
+        typer.echo(note)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 BODY = """
+[fleet]
+batch_s = 1.0
+grace_s = 30.0
+probe_every_s = PROBES
+sister_fraction = SISTERS
+
 [measure]
 samples = { linear = SAMPLES, conv2d = 2 }
 joins = ["event_wait"]
@@ -36,11 +42,19 @@ padding = 1
 """
 
 
-def write_campaign(folder: Path, *addresses: str, samples: int = 3, name: str = "tiny") -> Path:
+def write_campaign(
+    folder: Path,
+    *addresses: str,
+    samples: int = 3,
+    name: str = "tiny",
+    probe_every_s: float = 0,
+    sister_fraction: float = 0,
+) -> Path:
     """A campaign of some small layers on the phones at these addresses. `samples` are linear: each new convolution
-    costs a compile."""
+    costs a compile. Without probes and sisters, which cost time, where these are not asked for."""
     listed = ", ".join(f'"{address}"' for address in addresses)
     head = f'name = "{name}"\nseed = 5\n[phones]\ntcp = [{listed}]\n'
     path = folder / f"{name}.toml"
-    path.write_text(head + BODY.replace("SAMPLES", str(samples)), "utf-8")
+    body = BODY.replace("SAMPLES", str(samples)).replace("PROBES", str(probe_every_s))
+    path.write_text(head + body.replace("SISTERS", str(sister_fraction)), "utf-8")
     return path

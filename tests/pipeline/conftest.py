@@ -52,8 +52,6 @@ def settings() -> FleetSettings:
     return FleetSettings(
         pace=Pace(poll_s=0.1, retry_s=0.2, idle_s=1.0, blocked_s=0.5, stall_s=60.0),
         deadlines=Deadlines(connect_s=5.0, authorize_s=1.0, transfer_s=20.0),
-        batch_s=1.0,
-        grace_s=30.0,
         settle_s=3.0,
         wait_for_phone_s=60.0,
     )

@@ -110,7 +110,7 @@ from splitfleet.pipeline.fleet import FleetSettings
 from splitfleet.pipeline.phone_worker import Pace
 from splitfleet.pipeline.progress import PlainProgress
 run_campaign(Path(sys.argv[1]), Path(sys.argv[2]), progress=PlainProgress(Console(stderr=True)),
-             settings=FleetSettings(pace=Pace(poll_s=0.1), batch_s=1.0))
+             settings=FleetSettings(pace=Pace(poll_s=0.1)))
 """
 
 
