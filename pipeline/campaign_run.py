@@ -13,10 +13,12 @@ from splitfleet.predictors.checked_joins import CheckedJoins, checked_joins
 from splitfleet.predictors.traces import read_traces
 
 from .campaign import Campaign, Phones, load_campaign
+from .campaign_status import ClassCounts, campaign_status
 from .fleet import Fleet, FleetSettings
 from .jobs import Job
 from .join_record import note_joins_before, remember
 from .ledger import Ledger
+from .locations import copy_folder
 from .probe_jobs import plan_probes
 from .profile import DeviceProfile
 from .progress import Progress, progress_on
@@ -24,18 +26,10 @@ from .resuming import JobPlanner
 from .sampling import plan_jobs
 from .tuning_store import conditions_of
 
+__all__ = ["CampaignSummary", "ClassCounts", "campaign_of", "campaign_status", "run_campaign"]
+
 CAMPAIGN_FILE = "campaign.toml"
-
-
-@dataclass(frozen=True)
-class ClassCounts:
-    """One device class: jobs planned; done: with an accepted result; rejected: settled without one (wrong, failed)."""
-
-    device_class: str
-    purpose: str
-    jobs: int
-    done: int
-    rejected: int
+_NOT_COPIED = frozenset({"lease", "local-device", "stop.json"})
 
 
 @dataclass(frozen=True)
@@ -58,13 +52,32 @@ def run_campaign(
     phones: Phones | None = None,
     progress: Progress | None = None,
     settings: FleetSettings | None = None,
+    take_over: bool = False,
+    copy_to: str | None = None,
 ) -> CampaignSummary:
     """Runs the campaign of `file` in `folder`, or goes on with it. `phones` take the place of the file's.
 
-    The folder then holds: campaign.toml (a copy, with its included files), ledger.sqlite, profiles/, phones.json (the
-    only place of serials beside the ledger), traces/. Raises UserError for a bad or changed file and for a folder that
-    is in use, DeviceError when no phone works or some jobs can be taken by none.
+    The folder then holds: campaign.toml (a copy, with its included files), journal/ and lease/ (docs/formats.md),
+    status.json, profiles/, phones.json (the only place of serials beside the journal), traces/. `take_over` goes on
+    with a campaign whose driver on another host is dead or cut off. `copy_to` is a folder or fsspec URL, which is made
+    a copy when the run has ended, however it did. Raises UserError for a bad or changed file and for a folder that is
+    in use, DeviceError when no phone works or some jobs can be taken by none.
     """
+    try:
+        return _run(file, folder, phones, progress, settings, take_over)
+    finally:
+        if copy_to and (folder / CAMPAIGN_FILE).exists():
+            copy_folder(folder, copy_to, _NOT_COPIED)
+
+
+def _run(
+    file: Path,
+    folder: Path,
+    phones: Phones | None,
+    progress: Progress | None,
+    settings: FleetSettings | None,
+    take_over: bool,
+) -> CampaignSummary:
     campaign = load_campaign(file)
     progress = progress or progress_on(Console(stderr=True))
     _check_unchanged(campaign, file, folder)
@@ -76,6 +89,7 @@ def run_campaign(
         seed=campaign.seed,
         pacing=campaign.fleet.pacing,
         settings=settings,
+        take_over=take_over,
     ) as fleet:
         fleet.ledger.put("campaign_id", campaign.id)
         fleet.ledger.put("campaign_name", campaign.name)
@@ -103,12 +117,6 @@ def run_campaign(
     return CampaignSummary(campaign.name, folder, counts, run.was_interrupted, run.troubles, notes)
 
 
-def campaign_status(folder: Path) -> CampaignSummary:
-    """What a campaign folder holds now, also while the campaign runs. Raises UserError where there is none."""
-    with Ledger(folder, read_only=True) as ledger:
-        return CampaignSummary(ledger.get("campaign_name") or folder.name, folder, _counts(ledger))
-
-
 def campaign_of(folder: Path) -> Campaign:
     """The campaign file that a folder was made from. Raises UserError where there is none."""
     return load_campaign(folder / CAMPAIGN_FILE)
@@ -126,7 +134,7 @@ def _remember_joins(ledger: Ledger, campaign: str, folder: Path) -> None:
     """Notes for later campaigns how many joins by polling were checked here."""
     if not (folder / "traces").is_dir():
         return  # nothing was measured
-    traces = read_traces(folder)
+    traces = read_traces(folder, kind="sync")
     measured = traces[traces["purpose"] == "measure"]
     for device_class, of_class in measured.groupby("device_class"):
         checked = checked_joins(of_class)

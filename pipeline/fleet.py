@@ -36,6 +36,7 @@ from .ray_session import ray_session
 from .resuming import JobPlanner
 from .run import Run
 from .scheduling import Pacing
+from .status_file import ClassTally, StatusFile
 from .transport import Deadlines
 
 CLUSTER_VARIABLE = "SPLITFLEET_CLUSTER"
@@ -83,6 +84,7 @@ class Fleet:
         pacing: Pacing | None = None,
         settings: FleetSettings | None = None,
         cluster: str | None = None,
+        take_over: bool = False,
     ) -> None:
         self._cluster = os.environ.get(CLUSTER_VARIABLE, "") if cluster is None else cluster
         if not (phones.tcp or phones.usb or phones.local or self._cluster):
@@ -96,6 +98,7 @@ class Fleet:
         self._seed = seed
         self._pacing = pacing or Pacing()
         self._settings = settings or FleetSettings()
+        self._take_over = take_over
         self._stack = ExitStack()
         self.ledger: Ledger
         self._brokers: Brokers
@@ -105,7 +108,7 @@ class Fleet:
         """Raises UserError while another process owns the folder, HarnessError where Ray does not start."""
         settings = self._settings
         with ExitStack() as stack:
-            self.ledger = stack.enter_context(Ledger(self.folder))
+            self.ledger = stack.enter_context(Ledger(self.folder, take_over=self._take_over))
             stack.enter_context(ray_session(self._cluster))
             local = None if self._cluster else (self.folder / "local-device").absolute()
             setup = BrokerSetup(
@@ -173,10 +176,14 @@ class Fleet:
             plan=plan,
             probes=probes if self._pacing.probe_every_s else None,
         )
+        others = (ClassTally(**row) for row in self.ledger.tallies() if row["purpose"] != purpose)
+        campaign = self.ledger.get("campaign_name") or self.folder.name
+        status = StatusFile(self.folder, campaign, self.ledger.epoch, others)
         try:
             with self._progress, interrupts() as asked:
-                was_interrupted = self._drive(run, lambda: asked.is_requested)
+                was_interrupted = self._drive(run, status, lambda: asked.is_requested)
         finally:
+            status.show("ended", run.tallies(), run.lines(), now=True)
             ingest(self.ledger, self.folder)
             self._save_phones()
         unsettled = run.unsettled()
@@ -189,19 +196,19 @@ class Fleet:
         troubles = tuple(self._directory.troubles())
         return RunSummary(was_interrupted, unsettled, troubles, run.scheduler.waiting_sisters())
 
-    def _drive(self, run: Run, is_interrupted: Callable[[], bool]) -> bool:
+    def _drive(self, run: Run, status: StatusFile, is_interrupted: Callable[[], bool]) -> bool:
         """Until all is settled, or nobody is there who could; returns whether the person stopped it."""
         is_stopping, stuck_since, shown_s = False, None, 0.0
         while not run.scheduler.is_finished:
-            for message in self._poll(wait_s=1.0):
-                run.take(message)
-            for arrival in self._directory.moved():
-                run.take(arrival)
+            run.take(*self._poll(wait_s=1.0))
+            run.take(*self._directory.moved())
             run.tick()
             if time.monotonic() - shown_s > _SHOW_EVERY_S:
                 shown_s = time.monotonic()
-                self._progress.show(run.lines())
-            if is_interrupted() and not is_stopping:
+                lines = run.lines()
+                self._progress.show(lines)
+                status.show("stopping" if is_stopping else "running", run.tallies(), lines)
+            if not is_stopping and (is_interrupted() or status.is_asked_to_stop()):
                 is_stopping = True
                 run.stop()
                 self._progress.note("stopping when the running batches are done; Ctrl-C again stops at once")

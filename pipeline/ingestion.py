@@ -1,14 +1,13 @@
-"""From the ledger to traces: one Parquet file a phone, written anew from what the ledger has accepted."""
+"""From the ledger to traces: one Parquet file a phone, written anew when what the ledger has accepted has changed."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from splitfleet.predictors.traces import SAMPLES, write_traces
+from splitfleet.predictors.traces import SAMPLES, revision_of, write_traces
 
 from .ledger import Ledger
 
@@ -21,22 +20,25 @@ _FROM_BATCH = ("temperature_before_c", "temperature_after_c", "telemetry_before"
 
 
 def ingest(ledger: Ledger, folder: Path) -> int:
-    """Writes `<folder>/traces/phone=<label>/traces.parquet` for every phone; returns the number of traces.
+    """Brings `<folder>/traces/phone=<label>/traces.parquet` up to date for every phone; returns how many were written.
 
-    Nothing but the ledger is read, so traces that were lost can be written again.
+    Nothing but the ledger is read, so traces that were lost can be written again. A file notes which revision of its
+    phone's traces it holds: one that holds the present one stays as it is. Memory does not grow with their number.
     """
     campaign = ledger.get("campaign_name") or folder.name
     profiles = {row["device_class"]: _profile(ledger, row["device_class"]) for row in ledger.phones()}
     traces = folder / "traces"
-    count, written = 0, set()
-    for phone, attempts in groupby(ledger.accepted(), key=lambda attempt: str(attempt["phone"])):
-        rows = [_row(attempt, campaign, profiles) for attempt in attempts]
-        part = traces / f"phone={phone}"
-        write_traces(rows, part / "traces.parquet")
-        written.add(part)
-        count += len(rows)
-    for stale in set(traces.glob("phone=*")) - written:
-        shutil.rmtree(stale)
+    revisions = {f"phone={phone}": (phone, f"{ledger.owner} {number}") for phone, number in ledger.revisions().items()}
+    count = 0
+    for name, (phone, revision) in revisions.items():
+        path = traces / name / "traces.parquet"
+        if revision_of(path) != revision:
+            rows = (_row(attempt, campaign, profiles) for attempt in ledger.accepted(phone))
+            write_traces(rows, path, revision=revision)
+            count += 1
+    for stale in traces.glob("phone=*"):
+        if stale.name not in revisions:
+            shutil.rmtree(stale)
     return count
 
 

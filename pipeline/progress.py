@@ -138,13 +138,17 @@ def _cells(line: PhoneLine) -> list[str]:
         f"{line.done}/{line.total}{rejected}" if line.total else "",
         f"{line.rate_per_minute:.0f}/min" if line.rate_per_minute else "",
         f"{status.temperature_c:.0f} C" if status.temperature_c is not None else "",
-        _duration(line.left_s),
+        duration(line.left_s),
         line.trouble,
     ]
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """In words; nothing for None."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_rest = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_rest:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -19,12 +20,11 @@ JobPlanner = Callable[[DeviceProfile], Sequence[Job]]
 
 @dataclass(frozen=True)
 class Enrolled:
-    """A device class's event for the scheduler, and how many of its jobs have a trace, or one without a time."""
+    """A device class's event for the scheduler, its number of jobs, and of those with a trace by its status."""
 
     added: Added
     jobs: int
-    settled: int
-    rejected: int
+    settled: Counter[str]
 
 
 @dataclass
@@ -32,7 +32,7 @@ class _Traces:
     """The accepted traces of a class. Of most jobs only the id is kept: there may be a million."""
 
     settled: set[str] = field(default_factory=set)
-    rejected: set[str] = field(default_factory=set)
+    rejected: dict[str, str] = field(default_factory=dict)  # by job, the status
     measured_on: dict[str, str] = field(default_factory=dict)
     sisters: dict[str, tuple[str, str]] = field(default_factory=dict)
     accepted: dict[str, tuple[str, tuple[Task, ...]]] = field(default_factory=dict)
@@ -55,18 +55,18 @@ def enrol(
     named.update(traces.measured_on, traces.sisters)
     waiting: dict[str, WaitingJob] = {}
     settled: dict[str, WaitingJob] = {}
-    counts = {"jobs": 0, "settled": 0, "rejected": 0}
+    seen: set[str] = set()
+    statuses: Counter[str] = Counter()
 
     def noted() -> Iterator[Job]:
         for job in jobs:
-            if job.id in waiting or job.id in settled:
+            if job.id in waiting or job.id in seen:
                 continue
-            counts["jobs"] += 1
             if job.id not in traces.settled:
                 waiting[job.id] = _waiting(job, device_class)
             else:
-                counts["settled"] += 1
-                counts["rejected"] += job.id in traces.rejected
+                statuses[traces.rejected.get(job.id, "ok")] += 1
+                seen.add(job.id)
                 if job.id in named:
                     settled[job.id] = _waiting(job, device_class)
             yield job
@@ -85,7 +85,7 @@ def enrol(
     )
     probe_jobs = tuple(WaitingJob(job.id, device_class, PROBE, job.max_time_us) for job in probes)
     added = Added(device_class, tuple(waiting.values()), probe_jobs, tuple(settled.values()), past)
-    return Enrolled(added, **counts)
+    return Enrolled(added, len(waiting) + statuses.total(), statuses)
 
 
 def remember_probes(ledger: Ledger, phone: str, device_class: str, state: ProbeState) -> None:
@@ -121,7 +121,7 @@ def _traces(
             else:
                 found.settled.add(each.job)
                 if each.status != "ok":
-                    found.rejected.add(each.job)
+                    found.rejected[each.job] = each.status
                 elif purpose == "measure" and is_sister(each.job, seed, sister_fraction):
                     found.measured_on[each.job] = each.phone
             state = states.get(each.phone)

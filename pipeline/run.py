@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .directory import Directory
@@ -53,6 +54,7 @@ from .scheduling import (
     Tick,
     Unfit,
 )
+from .status_file import ClassTally
 
 _LEAST_RATE_S = 5.0  # a rate over less would be a guess
 
@@ -65,12 +67,20 @@ class Commander(Protocol):
 
 @dataclass
 class _ClassCount:
-    """The jobs of a device class, sisters and probes apart; `results` counts all results of this run."""
+    """The jobs of a device class, sisters and probes apart, and those with a trace by its status; `results` counts all
+    results of this run."""
 
-    jobs: int
-    settled: int
-    rejected: int
+    jobs: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
     results: int = 0
+
+    @property
+    def settled(self) -> int:
+        return self.statuses.total()
+
+    @property
+    def rejected(self) -> int:
+        return self.settled - self.statuses["ok"]
 
 
 class Run:
@@ -98,6 +108,7 @@ class Run:
         self._pacing = pacing
         self._plan = plan
         self._probes = probes
+        self._orders: list[tuple[str, int, PhoneCommand]] = []
         self._counts: dict[str, _ClassCount] = {}
         self._began_s = time.monotonic()
         self._results: Counter[str] = Counter()  # of this run, by phone
@@ -111,23 +122,49 @@ class Run:
         self.tick()
         for name, listed in jobs.items():
             self._enrol(name, listed, self._profile(name))
-        for label in directory.present:
-            self._arrive(label)
+        with self._at_once():
+            for label in directory.present:
+                self._arrive(label)
 
     def unsettled(self) -> dict[str, int]:
         """By device class, how many jobs have no trace yet; sisters apart."""
         left = {name: count.jobs - count.settled for name, count in self._counts.items()}
         return {name: count for name, count in left.items() if count}
 
+    def tallies(self) -> list[ClassTally]:
+        """How many jobs of each device class have their trace, by status; sisters apart."""
+        return [
+            ClassTally(name, self._purpose, count.jobs, {of: n for of, n in count.statuses.items() if n})
+            for name, count in self._counts.items()
+        ]
+
     def stop(self) -> None:
         """Starts nothing new from here on."""
-        self._feed(StopRequested())
+        with self._at_once():
+            self._feed(StopRequested())
 
     def tick(self) -> None:
-        self._feed(Tick(time.monotonic()))
+        with self._at_once():
+            self._feed(Tick(time.monotonic()))
 
-    def take(self, message: PhoneMessage) -> None:
-        """Does what a message from the broker calls for."""
+    def take(self, *messages: PhoneMessage) -> None:
+        """Does what messages from the broker call for, in one commit."""
+        with self._at_once():
+            for message in messages:
+                self._take(message)
+
+    @contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """Commits what is done inside as one transaction, and only then gives phones their commands: a batch must be
+        known before a phone has it, and its results be kept before the phone's are removed."""
+        self._orders.clear()
+        with self._ledger.transaction():
+            yield
+        for address, session, command in self._orders:
+            self._broker.command(address, session, command)
+        self._orders.clear()
+
+    def _take(self, message: PhoneMessage) -> None:
         match message:
             case ResultsRead():
                 self._take_results(message)
@@ -159,7 +196,7 @@ class Run:
         enrolled = enrol(
             self._ledger, device_class, jobs, probes, self._purpose, self._seed, self._pacing.sister_fraction
         )
-        self._counts[device_class] = _ClassCount(enrolled.jobs, enrolled.settled, enrolled.rejected)
+        self._counts[device_class] = _ClassCount(enrolled.jobs, enrolled.settled)
         self._feed(enrolled.added)
 
     def _arrive(self, label: str) -> None:
@@ -185,16 +222,15 @@ class Run:
 
     def _take_results(self, message: ResultsRead) -> None:
         commands: list[Instruction] = []
-        with self._ledger.transaction():
-            for line in message.lines:
-                match line.get("type"):
-                    case "agent":
-                        self._ledger.set_agent(message.batch, line)
-                    case "telemetry":
-                        self._ledger.set_telemetry(message.batch, line)
-                    case "result":
-                        commands += self._take_result(message.batch, line)
-            self._ledger.set_offset(message.batch, message.offset)
+        for line in message.lines:
+            match line.get("type"):
+                case "agent":
+                    self._ledger.set_agent(message.batch, line)
+                case "telemetry":
+                    self._ledger.set_telemetry(message.batch, line)
+                case "result":
+                    commands += self._take_result(message.batch, line)
+        self._ledger.set_offset(message.batch, message.offset)
         self._command(commands)
 
     def _take_result(self, batch: str, line: dict[str, Any]) -> list[Instruction]:
@@ -213,21 +249,18 @@ class Run:
         now_s = time.monotonic()
         began_s = self._started_s.pop(message.batch, now_s)
         commands: list[Instruction] = []
-        with self._ledger.transaction():
-            for job in blamed:
-                line = {"type": "result", "id": job, "status": "crashed", "error": error}
-                commands += self._take_result(message.batch, line)
-            self._ledger.set_readings(message.batch, message.before, message.after)
-            stopped = self.scheduler.handle(Stopped(message.batch, now_s - began_s, message.spoiled, message.error))
-            self._store(stopped)
+        for job in blamed:
+            line = {"type": "result", "id": job, "status": "crashed", "error": error}
+            commands += self._take_result(message.batch, line)
+        self._ledger.set_readings(message.batch, message.before, message.after)
+        stopped = self.scheduler.handle(Stopped(message.batch, now_s - began_s, message.spoiled, message.error))
+        self._store(stopped)
         self._command([*commands, *stopped])
 
     def _feed(self, event: Event) -> None:
         instructions = self.scheduler.handle(event)
-        if instructions:
-            with self._ledger.transaction():
-                self._store(instructions)
-            self._command(instructions)
+        self._store(instructions)
+        self._command(instructions)
 
     def _store(self, instructions: Iterable[Instruction], line: dict[str, Any] | None = None) -> None:
         """Does to the ledger what is to be done; `line` is the result that is to be recorded."""
@@ -249,7 +282,7 @@ class Run:
                     remember_probes(self._ledger, phone, device_class, state)
 
     def _command(self, instructions: Iterable[Instruction]) -> None:
-        """Tells the phones what is to be done; the ledger knows of it already."""
+        """What the phones are to be told, once the ledger knows of it for good."""
         for instruction in instructions:
             match instruction:
                 case Lease(phone=phone, batch=batch, tasks=tasks):
@@ -271,7 +304,7 @@ class Run:
 
     def _send(self, label: str, command: PhoneCommand) -> None:
         phone = self._directory.present[label]
-        self._broker.command(phone.address, phone.session, command)
+        self._orders.append((phone.address, phone.session, command))
 
     def _record(self, record: Record, line: dict[str, Any]) -> None:
         self._ledger.record(record.batch, line, accept=record.accept)
@@ -287,14 +320,13 @@ class Run:
     def _count(self, device_class: str, purpose: str, status: str, step: int) -> None:
         """Counts a trace that there is from now on, or (-1) no longer is."""
         if purpose == self._purpose:
-            self._counts[device_class].settled += step
-            self._counts[device_class].rejected += step * (status != "ok")
+            self._counts[device_class].statuses[status] += step
 
     def _line(self, address: str) -> PhoneLine:
         status = self._directory.statuses[address]
         label = self._directory.label_at(address)
         device_class = self._directory.present[label].profile.device_class if label else status.device_class
-        count = self._counts.get(device_class, _ClassCount(0, 0, 0))
+        count = self._counts.get(device_class, _ClassCount())
         minutes = max(time.monotonic() - self._began_s, _LEAST_RATE_S) / 60
         class_rate = count.results / minutes
         is_fine = status.state in (PhoneState.READY, PhoneState.LEASED)

@@ -7,12 +7,14 @@ unit of each column is in the Parquet schema itself (field metadata ``doc`` and 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from splitfleet.kernels.errors import HarnessError, UserError
@@ -87,34 +89,27 @@ TRACE_SCHEMA = pa.schema(
     metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
 
-_ORDER = [("device_class", "ascending"), ("phone", "ascending"), ("purpose", "ascending"),
-          ("job_id", "ascending"), ("attempt", "ascending")]  # fmt: skip
+_ROWS_AT_ONCE = 2000
+_REVISION_KEY = b"splitfleet.traces.revision"
 
 
-def write_traces(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+def write_traces(rows: Iterable[Mapping[str, Any]], path: Path, *, revision: str = "") -> None:
     """Write ``rows`` (keys are the names of `TRACE_SCHEMA`; absent means null) as one Parquet file.
 
-    The rows are put in a fixed order, so the same rows give the same bytes. The file appears whole or not at all.
+    The rows are written as they come, some thousand at a time, so the same rows give the same bytes and memory does not
+    grow with their number. ``revision`` is kept in the file for `revision_of`. The file appears whole or not at all.
 
     Raises:
         HarnessError: a row has an unknown key, lacks a required one, or holds a value of another type.
     """
-    names = set(TRACE_SCHEMA.names)
-    required = {field.name for field in TRACE_SCHEMA if not field.nullable}
-    content = [dict(row) for row in rows]
-    for row in content:
-        if unknown := sorted(row.keys() - names):
-            raise HarnessError(f"{path}: no such trace column: {', '.join(unknown)}")
-        if missing := sorted(name for name in required if row.get(name) is None):
-            raise HarnessError(f"{path}: job {row.get('job_id')}: trace lacks {', '.join(missing)}")
-    try:
-        table = pa.Table.from_pylist(content, schema=TRACE_SCHEMA).sort_by(_ORDER)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise HarnessError(f"{path}: a trace does not fit the schema: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    schema = TRACE_SCHEMA.with_metadata({**TRACE_SCHEMA.metadata, _REVISION_KEY: revision.encode()})
+    remaining = iter(rows)
     try:
-        pq.write_table(table, temporary, compression="zstd", version="2.6")
+        with pq.ParquetWriter(temporary, schema, compression="zstd", version="2.6") as writer:
+            while some := list(islice(remaining, _ROWS_AT_ONCE)):
+                writer.write_table(_table(some, schema, path), row_group_size=_ROWS_AT_ONCE)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
@@ -122,10 +117,34 @@ def write_traces(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_traces(folder: Path) -> pd.DataFrame:
+def revision_of(path: Path) -> str | None:
+    """What `write_traces` was told that a file holds; None where there is no such file of this version."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return None
+    is_current = metadata.get(_VERSION_KEY) == str(SCHEMA_VERSION).encode()
+    return str(metadata.get(_REVISION_KEY, b"").decode()) if is_current else None
+
+
+def _table(rows: list[Mapping[str, Any]], schema: pa.Schema, path: Path) -> pa.Table:
+    names = set(schema.names)
+    required = {field.name for field in schema if not field.nullable}
+    for row in rows:
+        if unknown := sorted(row.keys() - names):
+            raise HarnessError(f"{path}: no such trace column: {', '.join(unknown)}")
+        if missing := sorted(name for name in required if row.get(name) is None):
+            raise HarnessError(f"{path}: job {row.get('job_id')}: trace lacks {', '.join(missing)}")
+    try:
+        return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise HarnessError(f"{path}: a trace does not fit the schema: {error}") from error
+
+
+def read_traces(folder: Path, *, kind: str | None = None) -> pd.DataFrame:
     """All traces under ``folder/traces`` (a campaign folder) or, where there is none, under ``folder`` itself.
 
-    Returns one row per accepted job; list columns hold int64 arrays.
+    Returns one row per accepted job, or per job of one ``kind``; list columns hold int64 arrays.
 
     Raises:
         UserError: no traces, an unreadable file, an unknown schema version, a job accepted twice for one phone and
@@ -135,26 +154,34 @@ def read_traces(folder: Path) -> pd.DataFrame:
     files = sorted(root.rglob("*.parquet")) if root.is_dir() else []
     if not files:
         raise UserError(f"{folder}: no traces here; run `splitfleet campaign run` first, or name a campaign folder")
-    frame: pd.DataFrame = pa.concat_tables([_read_file(path) for path in files]).to_pandas()
+    tables = (table for path in files for table in trace_tables(path, str(path)))
+    chosen = [table if kind is None else table.filter(pc.equal(table["kind"], kind)) for table in tables]
+    frame: pd.DataFrame = pa.concat_tables([TRACE_SCHEMA.empty_table(), *chosen]).to_pandas()
     _check(frame, folder)
     return frame
 
 
-def _read_file(path: Path) -> pa.Table:
+def trace_tables(file: Path | IO[bytes], name: str) -> Iterator[pa.Table]:
+    """The rows of one trace file, some thousand at a time, with the columns of `TRACE_SCHEMA`.
+
+    Raises:
+        UserError: the file, called ``name``, is unreadable or of an unknown schema version.
+    """
     try:
-        file = pq.ParquetFile(path)
-        version = (file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"none").decode("ascii", "replace")
-        if version == str(_OLDEST_SCHEMA):
-            return _from_schema_1(file.read())
-        if version != str(SCHEMA_VERSION):
+        parquet = pq.ParquetFile(file)
+        version = (parquet.schema_arrow.metadata or {}).get(_VERSION_KEY, b"none").decode("ascii", "replace")
+        if version not in (str(_OLDEST_SCHEMA), str(SCHEMA_VERSION)):
             raise UserError(
-                f"{path}: trace schema {version} is not known here (this version reads {_OLDEST_SCHEMA} and "
+                f"{name}: trace schema {version} is not known here (this version reads {_OLDEST_SCHEMA} and "
                 f"{SCHEMA_VERSION}); use the version of Splitfleet that wrote it, or write the traces again from the "
                 "ledger"
             )
-        return file.read().select(TRACE_SCHEMA.names).cast(TRACE_SCHEMA)
+        for group in range(parquet.num_row_groups):
+            table = parquet.read_row_group(group)
+            is_old = version == str(_OLDEST_SCHEMA)
+            yield _from_schema_1(table) if is_old else table.select(TRACE_SCHEMA.names).cast(TRACE_SCHEMA)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path}: not a readable trace file: {error}; write it again from the ledger") from error
+        raise UserError(f"{name}: not a readable trace file: {error}; write it again from the ledger") from error
 
 
 def _from_schema_1(table: pa.Table) -> pa.Table:

@@ -22,9 +22,9 @@ def agent() -> Path:
     return Path(given) if given else build_agent(build_root=REPOSITORY / "build" / "agents")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """ADB keys are kept in a folder of the tests."""
+    """ADB keys and ledgers are kept in a folder of the tests."""
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPLITFLEET_HOME", str(folder))

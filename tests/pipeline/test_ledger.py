@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,17 @@ from splitfleet.kernels.programs import program_for
 from splitfleet.pipeline.jobs import Job, job_file
 from splitfleet.pipeline.ledger import Ledger
 
+from .old_ledgers import write_old_ledger
+
 JOBS = [Job(f"j{i}", {"kind": "cpu", "operator": None}, ()) for i in range(3)]
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    ledger = Ledger(tmp_path)
-    ledger.plan(JOBS, "class", "measure")
-    ledger.label_phone("SERIAL", "virtual-a", "class", "127.0.0.1:6010", "Virtual A")
-    return ledger
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path) as ledger:
+        ledger.plan(JOBS, "class", "measure")
+        ledger.label_phone("SERIAL", "virtual-a", "class", "127.0.0.1:6010", "Virtual A")
+        yield ledger
 
 
 def result(job: str, status: str = "ok") -> dict[str, object]:
@@ -106,15 +109,11 @@ def test_a_second_owner_is_told_who_is_first(ledger: Ledger, tmp_path: Path) -> 
         assert reader.counts()[0]["jobs"] == 3
 
 
-def test_another_schema_is_refused(ledger: Ledger, tmp_path: Path) -> None:
-    import sqlite3
-
-    ledger.close()
-    database = sqlite3.connect(tmp_path / "ledger.sqlite")
-    database.execute("PRAGMA user_version = 99")
-    database.close()
-    with pytest.raises(UserError, match="schema 99; this version reads 2"):
-        Ledger(tmp_path)
+@pytest.mark.parametrize("read_only", [False, True])
+def test_another_schema_is_refused(tmp_path: Path, read_only: bool) -> None:
+    write_old_ledger(tmp_path, schema=99)
+    with pytest.raises(UserError, match="schema 99; this version reads 3"):
+        Ledger(tmp_path, read_only=read_only)
 
 
 def test_looking_at_no_campaign(tmp_path: Path) -> None:
@@ -122,21 +121,21 @@ def test_looking_at_no_campaign(tmp_path: Path) -> None:
         Ledger(tmp_path / "nothing", read_only=True)
 
 
-def test_a_ledger_of_schema_1_is_taken_over(ledger: Ledger, tmp_path: Path) -> None:
-    import sqlite3
-
-    ledger.close()
-    database = sqlite3.connect(tmp_path / "ledger.sqlite")
-    for name in ("telemetry_before", "telemetry_after"):
-        database.execute(f"ALTER TABLE batches DROP COLUMN {name}")
-    database.execute("PRAGMA user_version = 1")
-    database.close()
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_ledger_of_an_earlier_version_is_taken_over(tmp_path: Path, schema: int) -> None:
+    write_old_ledger(tmp_path, schema)
     with Ledger(tmp_path, read_only=True) as before:
-        assert before.counts()[0]["jobs"] == 3
-    with Ledger(tmp_path) as after:
-        after.lease("b1", ["j0"], "virtual-a-1", "measure")
-        after.record("b1", result("j0"), accept=True)
-        assert [trace["telemetry_before"] for trace in after.accepted()] == [None]
+        [seen] = before.counts()
+        assert (seen["jobs"], seen["done"]) == (2, 1)
+    for _ in range(2):
+        with Ledger(tmp_path) as after:
+            assert after.owner == "cafe0123"
+            [batch] = after.open_batches("measure")
+            assert (batch.id, batch.offset, batch.jobs) == ("cafe0123-00001", 77, ("j1",))
+            assert [(trace["job"], trace["telemetry_before"]) for trace in after.accepted()] == [("j0", None)]
+    with Ledger(tmp_path) as last:
+        assert last.record("cafe0123-00001", result("j1"), accept=True)
+        assert last.settled("measure") == {"j0": "ok", "j1": "ok"}
 
 
 def test_the_first_start_and_the_last_end_are_the_batch_s(ledger: Ledger) -> None:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from splitfleet.kernels.errors import HarnessError, UserError
-from splitfleet.predictors.traces import TRACE_SCHEMA, read_traces, write_traces
+from splitfleet.predictors.traces import TRACE_SCHEMA, read_traces, revision_of, write_traces
 
 from . import synthetic
 
@@ -28,10 +28,12 @@ def test_rows_survive_a_round_trip(tmp_path: Path) -> None:
     assert (variant["name"], list(variant["wall_ns"])) == ("plan", [3, 1, 2])
 
 
-def test_same_rows_in_any_order_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     rows = synthetic.trace_rows(12)
-    write_traces(rows, tmp_path / "a.parquet")
-    write_traces(reversed(rows), tmp_path / "b.parquet")
+    write_traces(rows, tmp_path / "a.parquet", revision="cafe 3")
+    write_traces(iter(rows), tmp_path / "b.parquet", revision="cafe 3")
+    assert revision_of(tmp_path / "a.parquet") == "cafe 3"
+    assert revision_of(tmp_path / "c.parquet") is None
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
 
