@@ -107,7 +107,11 @@ def test_a_bad_campaign_file_names_file_and_line(
     splitfleet: Splitfleet, tmp_path: Path, change: tuple[str, str], words: str
 ) -> None:
     file = tmp_path / "bad.toml"
-    file.write_text('name = "bad"\n' + BODY.replace("SAMPLES", "3").replace(*change, 1), "utf-8")
+    file.write_text(
+        'name = "bad"\n'
+        + BODY.replace("SAMPLES", "3").replace("PROBES", "0").replace("SISTERS", "0").replace(*change, 1),
+        "utf-8",
+    )
     code, _, err = splitfleet("campaign", "run", str(file))
     assert code == 2
     assert words in err
