@@ -51,15 +51,10 @@ def _connect(cluster: str) -> None:
     check_answers(cluster)
     try:
         ray.init(address=cluster, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
-        raise UserError(
-            f"this host is not in the cluster at {cluster} ({last_line(error)}): campaigns start on a host that is; "
-            f"run splitfleet host join {cluster} here first"
-        ) from error
     except Exception as error:
         raise UserError(
-            f"the cluster at {cluster} refuses this host: {last_line(error)}; is {token_path()} the head's token, and "
-            "is Ray the same release on both?"
+            f"the cluster at {cluster} does not let this host in ({last_line(error)}): is {token_path()} the head's "
+            f"token, is Ray the same release on both, and has this host joined (splitfleet host join {cluster})?"
         ) from error
 
 

@@ -15,6 +15,7 @@ from splitfleet.kernels.errors import HarnessError, SplitfleetError
 from .agent import app as agent_verbs
 from .campaign import app as campaign_verbs
 from .devices import add_verbs as add_device_verbs
+from .host import app as host_verbs
 from .kernels import app as kernel_verbs
 from .models import add_verbs as add_model_verbs
 from .packages import app as package_verbs
@@ -30,6 +31,7 @@ app = typer.Typer(
     epilog="Example: splitfleet campaign run examples/demo.toml",
 )
 app.add_typer(campaign_verbs, name="campaign")
+app.add_typer(host_verbs, name="host")
 app.add_typer(package_verbs, name="package")
 app.add_typer(kernel_verbs, name="kernels")
 app.add_typer(agent_verbs, name="agent")

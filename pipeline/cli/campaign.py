@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .host import ClusterOption
 from .output import JsonFlag, print_json, print_table
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def run(
     file: Annotated[Path, typer.Argument(help="A campaign file (TOML), see docs/campaign-file.md.")],
     out: Annotated[str | None, typer.Option(help="The campaign's folder. [default: runs/NAME]")] = None,
     phone: PhoneOption = None,
+    cluster: ClusterOption = None,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Go on with a campaign whose driver on another host is dead or cut off.")
     ] = False,

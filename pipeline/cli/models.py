@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .campaign import PhoneOption
+from .host import ClusterOption
 from .output import JsonFlag, print_json, print_table
 
 Folder = Annotated[Path, typer.Argument(help="A campaign's folder, as runs/demo.", show_default=False)]
@@ -44,7 +45,7 @@ def train(folder: Folder, json: JsonFlag = False) -> None:
 _ERRORS = ("mape", "median_ape", "within_5", "within_10", "within_15")
 
 
-def publish(folder: Folder, phone: PhoneOption = None) -> None:
+def publish(folder: Folder, phone: PhoneOption = None, cluster: ClusterOption = None) -> None:
     """Plan every layer, prove a sample on the phones, and publish a predictor package per device class."""
     from splitfleet.pipeline.campaign import phones_at
     from splitfleet.pipeline.publishing import publish_campaign

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .campaign import PhoneOption
+from .host import ClusterOption
 from .output import JsonFlag, print_json, print_table
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def add_verbs(app: typer.Typer) -> None:
 def tune(
     campaign: Annotated[Path, typer.Argument(help="A campaign file (TOML), or a campaign's folder.")],
     phone: PhoneOption = None,
+    cluster: ClusterOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Time the work-groups that each layer's kernel can have on the phones, and keep the winners for campaigns."""

@@ -63,11 +63,12 @@ class _Stream:
 class Relay:
     """A running relay. Its methods may be called from any thread; each has taken effect when it returns."""
 
-    def __init__(self, target: str, link: Link, seed: int) -> None:
+    def __init__(self, target: str, link: Link, seed: int, listener: socket.socket) -> None:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
         self._link = link
         self._seed = seed
+        self._listener = listener
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -143,8 +144,8 @@ class Relay:
 
     async def _serve(self, started: threading.Event) -> None:
         self._stopped = asyncio.Event()
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        server = await asyncio.start_server(self._accept, sock=self._listener)
+        self.address = "{}:{}".format(*self._listener.getsockname())
         started.set()
         async with server:
             await self._stopped.wait()
@@ -225,9 +226,11 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @contextmanager
-def relay_to(target: str, link: Link | None = None, *, seed: int = 0) -> Iterator[Relay]:
-    """A relay on 127.0.0.1 in front of HOST:PORT."""
-    relay = Relay(target, link or Link(), seed)
+def relay_to(
+    target: str, link: Link | None = None, *, seed: int = 0, listener: socket.socket | None = None
+) -> Iterator[Relay]:
+    """A relay in front of HOST:PORT: on 127.0.0.1, or behind a listening socket, which may be of another namespace."""
+    relay = Relay(target, link or Link(), seed, listener or socket.create_server(("127.0.0.1", 0)))
     started = threading.Event()
     thread = threading.Thread(target=relay.run, args=(started,), name="relay", daemon=True)
     thread.start()
