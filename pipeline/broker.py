@@ -18,8 +18,8 @@ from .code_version import code_version
 from .conditions import Conditions
 from .host_record import own_phones
 from .local_device import local_transport
+from .mail import Outbox
 from .messages import HostNote, Mail, Order, PhoneLeft, PhoneMessage, StatusChanged
-from .outbox import Outbox
 from .phone import identify_android, identify_host
 from .phone_state import PhoneState, PhoneStatus
 from .phone_worker import Pace, PhonePlace, PhoneWorker

@@ -28,6 +28,8 @@ from .toml_lines import TomlLines
 from .validation import explain
 
 _MAX_FILE_BYTES = 4_000_000
+COPY_NAME = "campaign.toml"
+"""What a campaign file is called in its run's folder."""
 
 
 class Repeat(Section):
@@ -278,6 +280,11 @@ def _include(
         raise UserError(f"{path}:{line}: a table with include takes no other key; remove {others}")
     if not isinstance(name, str) or not name.endswith(".toml"):
         raise UserError(f"{path}:{line}: include must name a .toml file of layers, not {name!r}")
+    # Its copy goes to the same place in the run's folder, so the way there counts as well as where it ends.
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"{path}:{line}: {name!r} must be a path below the campaign file's folder, without ..")
+    if Path(name) == Path(COPY_NAME):
+        raise UserError(f"{path}:{line}: {name} is the name of the copy of {path} itself in its run; rename it")
     included = folder / name
     if not included.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{path}:{line}: {name} lies outside the campaign file's folder; put it beside {path.name}")

@@ -12,6 +12,7 @@ from splitfleet.kernels.errors import UserError
 from splitfleet.predictors.checked_joins import CheckedJoins, checked_joins
 from splitfleet.predictors.traces import read_traces
 
+from .campaign import COPY_NAME as CAMPAIGN_FILE
 from .campaign import Campaign, Phones, load_campaign
 from .campaign_status import ClassCounts, campaign_status
 from .fleet import Fleet, FleetSettings
@@ -28,7 +29,6 @@ from .tuning_store import conditions_of
 
 __all__ = ["CampaignSummary", "ClassCounts", "campaign_of", "campaign_status", "run_campaign"]
 
-CAMPAIGN_FILE = "campaign.toml"
 _NOT_COPIED = frozenset({"lease", "local-device", "stop.json"})
 
 

@@ -15,6 +15,7 @@ from splitfleet.kernels.errors import HarnessError
 
 from .broker import Broker, BrokerSetup
 from .code_version import code_version
+from .mail import Inbox
 from .messages import (
     BatchStopped,
     BrokerMessage,
@@ -59,8 +60,7 @@ class RayBroker:
         self._orders_call: Any = None
         self._orders: deque[Order] = deque()
         self._order_number = 0
-        self._incarnation = ""
-        self._acknowledged = 0
+        self._inbox = Inbox()
         self._answered_s = 0.0
         self._started_s = 0.0
         self._pause_s = 1.0
@@ -76,9 +76,9 @@ class RayBroker:
         if self._actor is None and now_s >= self._retry_s:
             self._start(now_s)
         if self._actor is not None and self._poll is None and now_s >= self._retry_s:
-            self._poll = self._actor.poll.remote(self._incarnation, self._acknowledged, _POLL_S)
+            self._poll = self._actor.poll.remote(self._inbox.incarnation, self._inbox.acknowledged, _POLL_S)
         if self._actor is not None and self._orders_call is None and self._orders and now_s >= self._retry_s:
-            self._orders_call = self._actor.take_orders.remote(self._incarnation, tuple(self._orders))
+            self._orders_call = self._actor.take_orders.remote(self._inbox.incarnation, tuple(self._orders))
         return [call for call in (self._poll, self._orders_call) if call is not None]
 
     def collect(self, answered: set[Any]) -> list[BrokerMessage]:
@@ -90,7 +90,7 @@ class RayBroker:
         if self._poll in answered:
             call, self._poll = self._poll, None
             messages += self._take(call, self._mailed)
-        limit_s = _SILENT_S if self._incarnation else _START_S
+        limit_s = _SILENT_S if self._inbox.incarnation else _START_S
         if self._poll is not None and time.monotonic() - self._answered_s > limit_s:
             messages += self._lose(f"its broker has not answered for {limit_s:.0f} s; is the host overloaded?")
         return messages
@@ -112,7 +112,7 @@ class RayBroker:
             return
         try:
             if self._orders:
-                ray.get(self._actor.take_orders.remote(self._incarnation, tuple(self._orders)), timeout=_STOP_S)
+                ray.get(self._actor.take_orders.remote(self._inbox.incarnation, tuple(self._orders)), timeout=_STOP_S)
             ray.get(self._actor.stop.remote(), timeout=_STOP_S)
         except ray.exceptions.RayError:
             pass  # a broker that is gone is what was wanted
@@ -130,8 +130,7 @@ class RayBroker:
             scheduling_strategy=NodeAffinitySchedulingStrategy(self.host.node_id, soft=False),
         )(Broker)
         self._actor = actor.remote(self._setup)
-        self._incarnation = ""
-        self._acknowledged = 0
+        self._inbox = Inbox()
         self._started_s = self._answered_s = now_s
 
     def _take(self, call: Any, take: Any) -> list[BrokerMessage]:
@@ -166,18 +165,13 @@ class RayBroker:
                 f"it has another version of Splitfleet ({mail.code}, here {code_version()}): install the same on both",
                 pause_s=_LONGEST_PAUSE_S,
             )
-        if mail.incarnation != self._incarnation:
-            if self._incarnation:
-                messages += self._all_left("its broker was started again", is_gone=False)
-            self._incarnation = mail.incarnation
-            self._acknowledged = 0
+        if self._inbox.is_from_another(mail):
+            messages += self._all_left("its broker was started again", is_gone=False)
             # Orders for phones of an earlier arrival are worth nothing, and numbers begin anew.
             self._orders.clear()
             self._order_number = 0
-        new = mail.messages[max(self._acknowledged + 1 - mail.first, 0) :]
-        self._acknowledged = max(self._acknowledged, mail.first + len(mail.messages) - 1)
         self.has_answered = True
-        return [*messages, *(self._note(message) for message in new)]
+        return [*messages, *(self._note(message) for message in self._inbox.take(mail))]
 
     def _note(self, message: BrokerMessage) -> BrokerMessage:
         """The message with addresses of the cluster; remembers what must be taken back should the host go."""
@@ -215,7 +209,7 @@ class RayBroker:
         self._poll = self._orders_call = None
         self._orders.clear()
         self._order_number = 0
-        self._incarnation = ""
+        self._inbox = Inbox()
         if actor is not None:
             ray.kill(actor, no_restart=True)
 
