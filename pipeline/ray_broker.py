@@ -29,6 +29,7 @@ from .messages import (
     StatusChanged,
 )
 from .phone_state import PhoneState, PhoneStatus
+from .ray_session import last_line
 
 _POLL_S = 5.0
 _SILENT_S = 60.0
@@ -143,10 +144,11 @@ class RayBroker:
             # It is being started again, or the network fails for a moment: the same call is sent again.
             self._retry_s = time.monotonic() + 0.5
             return []
-        except ray.exceptions.RayActorError as error:
-            return self._lose(f"its broker died: {_short(error)}")
         except ray.exceptions.RayTaskError as error:
-            return self._lose(f"its broker failed: {_short(error)}")
+            return self._lose(f"its broker failed: {last_line(error)}")
+        except ray.exceptions.RayError as error:
+            # Its process died more often than Ray restarts it, or its node is no more.
+            return self._lose(f"its broker died: {last_line(error)}")
         self._answered_s = time.monotonic()
         if self._answered_s - self._started_s > _LEAST_LIFE_S:
             self._pause_s = 1.0
@@ -221,9 +223,3 @@ class RayBroker:
                 self._statuses[address] = replace(status, state=PhoneState.OFFLINE, reason=reason)
             left += [StatusChanged(status) for status in self._statuses.values()]
         return left
-
-
-def _short(error: Exception) -> str:
-    """The last line of what Ray says, which names the cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__
