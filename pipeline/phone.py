@@ -49,6 +49,10 @@ class Phone:
     profile: DeviceProfile
     agent: str
 
+    def is_installed(self) -> bool:
+        """Whether the agent is there still: a phone that was reset has none."""
+        return self.transport.run(f"test -x {self.agent}", _COMMAND_TIMEOUT_S).exit_code == 0
+
     def batch(self, batch_id: str) -> PhoneBatch:
         return PhoneBatch(self.transport, self.agent, batch_id)
 

@@ -47,10 +47,12 @@ class PhoneBatch:
 
     def start(self) -> None:
         """Starts the agent so that it outlives the connection."""
-        # setsid, nohup and the three redirections are all needed: less dies with adb's shell.
+        # setsid, nohup and the three redirections are all needed: less dies with adb's shell. Once the process has
+        # written its id it is in a session of its own, and the shell may end; a fixed pause would cost each batch more.
         self._must(
-            f"cd {self._folder} && {{ setsid nohup sh -c 'echo $$ > pid; exec {self._agent} run jobs.jsonl "
-            "results.jsonl' >agent.log 2>&1 </dev/null & sleep 0.3; }"
+            f"cd {self._folder} && rm -f pid && {{ setsid nohup sh -c 'echo $$ > pid; exec {self._agent} run "
+            "jobs.jsonl results.jsonl' >agent.log 2>&1 </dev/null & n=0; "
+            "until [ -s pid ] || [ $n -ge 100 ]; do sleep 0.01; n=$((n + 1)); done; }"
         )
 
     def read(self, offset: int) -> NewLines:

@@ -121,7 +121,7 @@ class PhoneWorker(threading.Thread):
         what = "puts the agent in place; where it must be built first, that takes a minute"
         self._set(PhoneState.PREPARING, what, serial=identity.serial, model=identity.model)
         # A phone that only was away is not asked again: a job may be running there right now.
-        if self._known is None or self._known.identity != identity:
+        if self._known is None or self._known.identity != identity or not self._known.is_installed():
             self._known = prepare(self._transport, identity, self._conditions)
         self._set(PhoneState.PREPARING, device_class=self._known.profile.device_class)
         batches = self._own_batches(self._transport)
