@@ -1,4 +1,8 @@
-"""Training a campaign's predictors: from its traces to MLflow, and a note in the folder of what was trained."""
+"""Training a campaign's predictors: from its traces to MLflow, and a note in the folder of what was trained.
+
+The note is the outbox: it is written before MLflow is asked, and a class in it that has no run is logged by the next
+`train` or `publish`. The same traces give the same models, so nothing but time is lost while MLflow is away.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any
 
 from splitfleet.kernels.errors import UserError
 from splitfleet.predictors.traces import read_traces
-from splitfleet.predictors.tracking import log_training
+from splitfleet.predictors.tracking import TrainingRuns, log_training
 from splitfleet.predictors.train import ClassModels, train_class
 
 from .campaign_run import campaign_of
@@ -23,9 +27,12 @@ _SCHEMA = 1
 
 @dataclass(frozen=True)
 class TrainedClass:
-    """What the folder remembers of a device class's training: its MLflow run, data hashes and held-out errors."""
+    """What the folder remembers of a device class's training: its MLflow run, data hashes and held-out errors.
 
-    run_id: str
+    Without a run, MLflow has not got it yet.
+    """
+
+    run_id: str | None
     data_sha256: dict[str, str]
     metrics: dict[str, dict[str, Any]]
 
@@ -33,22 +40,41 @@ class TrainedClass:
 def train_campaign(folder: Path) -> dict[str, ClassModels]:
     """Trains every device class of a campaign and logs all to MLflow; returns the models by device class.
 
-    Raises UserError when the folder holds no traces, too few of them, or the MLflow store cannot be used.
+    Raises UserError when the folder holds no traces, too few of them, or the MLflow store cannot be used. In the last
+    case the training is noted in the folder, and the next call, or publishing, logs it.
     """
     campaign = campaign_of(folder)
     results = train_classes(folder)
-    runs = log_training(list(results.values()), campaign.name)
+    _note(folder, results, None)
+    _log(folder, results, campaign.name)
+    return results
+
+
+def _log(folder: Path, results: dict[str, ClassModels], campaign: str) -> None:
+    try:
+        runs = log_training(list(results.values()), campaign)
+    except UserError as error:
+        raise UserError(
+            f"{error}\nThe predictors of {folder} are trained, and noted in {folder / TRAINING_FILE}, but MLflow has "
+            f"not got them: when it is back, run splitfleet train {folder} (or publish, which logs them too)"
+        ) from error
+    _note(folder, results, runs)
+
+
+def _note(folder: Path, results: dict[str, ClassModels], runs: TrainingRuns | None) -> None:
+    """Written whole or not at all."""
     trained = {
         name: {
-            "run_id": runs.class_runs[name],
+            "run_id": runs.class_runs[name] if runs else None,
             "data_sha256": _data_hashes(result),
             "metrics": result.metrics,
         }
         for name, result in results.items()
     }
-    content = {"schema": _SCHEMA, "campaign_run": runs.campaign_run, "device_classes": trained}
-    (folder / TRAINING_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
-    return results
+    content = {"schema": _SCHEMA, "campaign_run": runs.campaign_run if runs else None, "device_classes": trained}
+    unfinished = folder / f"{TRAINING_FILE}.new"
+    unfinished.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
+    unfinished.replace(folder / TRAINING_FILE)
 
 
 def train_classes(folder: Path) -> dict[str, ClassModels]:
@@ -79,12 +105,18 @@ def trained_classes(folder: Path) -> dict[str, TrainedClass]:
 
 
 def same_training(folder: Path) -> dict[str, tuple[ClassModels, TrainedClass]]:
-    """The trained models again, with their MLflow runs. Raises UserError when traces have changed since."""
+    """The trained models again, with their MLflow runs; logs what MLflow has not got yet.
+
+    Raises UserError when traces have changed since, or when there is something to log and MLflow cannot be used.
+    """
     noted = trained_classes(folder)
     results = train_classes(folder)
     for name, result in results.items():
         if name not in noted or noted[name].data_sha256 != _data_hashes(result):
             raise UserError(f"{folder}: {name} has new traces since training; run: splitfleet train {folder}")
+    if any(noted[name].run_id is None for name in results):
+        _log(folder, results, campaign_of(folder).name)
+        noted = trained_classes(folder)
     return {name: (result, noted[name]) for name, result in results.items()}
 
 

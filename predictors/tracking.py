@@ -26,6 +26,7 @@ from .archive import canonical_json
 from .fitting import BOOSTER_PARAMETERS
 from .package import Package, open_package, verify_package
 from .predictor import Predictor
+from .tracking_leftovers import TRAINING_TAG, remove_unfinished, training_id
 from .tracking_notes import campaign_note, class_note, package_note, predictor_note
 from .tracking_store import connect, experiment_id, is_empty_store, store_errors, tracking_uri
 from .train import ClassModels
@@ -57,14 +58,21 @@ class TrainingRuns:
 def log_training(results: Sequence[ClassModels], campaign: str) -> TrainingRuns:
     """Logs the training of all device classes of a campaign as nested runs.
 
+    What an earlier call with the same training left unfinished, since the store went away, is removed first.
     Raises UserError when the MLflow store cannot be used.
     """
     mlflow = connect()
     experiment = experiment_id(mlflow)
+    training = training_id(campaign, results)
+    with store_errors():
+        remove_unfinished(mlflow.MlflowClient(), experiment, training)
     class_runs, model_uris = {}, {}
     note = campaign_note(campaign, results)
-    with store_errors(), mlflow.start_run(experiment_id=experiment, run_name=campaign, description=note) as top:
-        mlflow.set_tags({"campaign": campaign, "level": "campaign"})
+    tags = {"campaign": campaign, "level": "campaign", TRAINING_TAG: training}
+    with (
+        store_errors(),
+        mlflow.start_run(experiment_id=experiment, run_name=campaign, description=note, tags=tags) as top,
+    ):
         mlflow.log_metric("device_classes", len(results))
         for result in results:
             name = result.models.device_class

@@ -16,6 +16,7 @@ from splitfleet.kernels.errors import UserError
 from splitfleet.predictors import tracking
 from splitfleet.predictors.package import open_package
 from splitfleet.predictors.tracking import TrainingRuns
+from splitfleet.predictors.tracking_leftovers import TRAINING_TAG, training_id
 from splitfleet.predictors.tracking_store import check_answers, tracking_uri
 from splitfleet.predictors.train import ClassModels
 
@@ -177,3 +178,15 @@ def test_a_server_that_answers_with_an_error_page_is_there() -> None:
     check_answers(f"http://127.0.0.1:{server.server_port}")
     thread.join()
     server.server_close()
+
+
+def test_what_a_broken_upload_left_is_removed(runs: TrainingRuns, client: Any, trained: ClassModels) -> None:
+    whole = client.get_run(runs.campaign_run)
+    tags = {TRAINING_TAG: training_id("broken", [trained]), "level": "campaign"}
+    top = client.create_run(whole.info.experiment_id, tags=tags)
+    below = client.create_run(whole.info.experiment_id, tags={"mlflow.parentRunId": top.info.run_id})
+    client.set_terminated(below.info.run_id)
+    again = tracking.log_training([trained], "broken")
+    assert {client.get_run(run.info.run_id).info.lifecycle_stage for run in (top, below)} == {"deleted"}
+    assert client.get_run(again.campaign_run).info.lifecycle_stage == "active"
+    assert client.get_run(runs.campaign_run).info.lifecycle_stage == "active", "another campaign's"
