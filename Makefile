@@ -1,5 +1,6 @@
 # make demo    installs, then runs the whole path on two virtual phones: campaign, predictors, splits, packages
 # make test    installs, then runs the tests
+# make faults  injects every fault 20 times, at places that a new seed chooses; prints a table
 # make lint    ruff, mypy --strict, clang-format
 # make bench   benchmarks, as ratios against a peer in the same run
 # make clean   removes what the above made, runs/ excepted
@@ -17,7 +18,7 @@ NATIVE := $(shell { command -v c++ || command -v g++ || command -v clang++; } >/
 EXTRAS := fleet,mlflow,opencl,virtual-phone,test$(if $(NATIVE),,$(comma)toolchain)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict --editable
 
-.PHONY: demo test bench lint clean install
+.PHONY: demo test faults bench lint clean install
 
 install: $(STAMP)
 
@@ -33,6 +34,11 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest tests
+
+# The seed of a failed run is in its test's name: SPLITFLEET_FAULT_SEED=... SPLITFLEET_FAULT_RUNS=1 injects it again.
+faults: install
+	SPLITFLEET_FAULT_RUNS=$${SPLITFLEET_FAULT_RUNS:-20} SPLITFLEET_FAULT_SEED=$${SPLITFLEET_FAULT_SEED:-$$(date +%s)} \
+		$(BIN)/python -m pytest tests/faults
 
 bench: install
 	$(BIN)/python -m pytest tests/bench -s -q -o python_files='bench_*.py' -o python_functions='bench_*'
