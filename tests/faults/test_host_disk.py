@@ -1,0 +1,60 @@
+"""The disk of the host that drives is full: the campaign stops with a reason, and goes on when there is room again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from splitfleet.kernels.errors import SplitfleetError
+from splitfleet.pipeline.fleet import FleetSettings
+
+from .conftest import Record
+from .lab import Lab, Verdict, accepted, new_jobs, open_lab
+
+_DISK_BYTES = 8 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a few megabytes; needs a user who may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "splitfleet-faults", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can mount a small disk to fill it")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_the_hosts_disk_is_full(
+    lab: Lab, fault_settings: FleetSettings, small_disk: Path, seed: int, record: Record
+) -> None:
+    folder = small_disk / "campaign"
+    filler = small_disk / "filler"
+    chance = Random(f"host disk {seed}")
+    with open_lab(lab.phone, folder, fault_settings, usual_s=0.0) as small:
+        jobs = new_jobs(small.profile)
+        verdict = Verdict(folder, [job.id for job in jobs])
+        small.measure(jobs[:6])
+        verdict.before = accepted(folder, verdict.jobs)
+        fill(filler, chance.randrange(0, 32) * 1024)
+        with pytest.raises(SplitfleetError, match=r"(?i)no space|disk full|disk is full"):
+            small.measure(jobs)
+    filler.unlink()
+    began = time.monotonic()
+    with open_lab(lab.phone, folder, fault_settings, usual_s=0.0) as small:
+        small.measure(jobs)
+    record(verdict.outcome("host's disk full", seed, time.monotonic() - began))
+
+
+def fill(filler: Path, left_bytes: int) -> None:
+    """Fills the disk but for so many bytes."""
+    disk = os.statvfs(filler.parent)
+    with filler.open("wb", buffering=0) as file:
+        file.write(bytes(max(disk.f_bavail * disk.f_bsize - left_bytes, 0)))
