@@ -22,6 +22,7 @@ from .profile import load_profiles
 from .publishing import PUBLISHED
 from .splits import layer_rows, split_figures
 from .training import TRAINING_FILE, trained_classes
+from .units import unit_figures
 
 REPORT_SCHEMA = 1
 
@@ -33,7 +34,8 @@ def campaign_report(folder: Path) -> dict[str, Any]:
     """
     status = campaign_status(folder)
     trained = trained_classes(folder) if (folder / TRAINING_FILE).exists() else {}
-    measured = _measured(folder)
+    every = read_traces(folder) if (folder / "traces").is_dir() else None
+    measured = None if every is None else every[every["purpose"] == "measure"]
     classes = {}
     for counts in status.counts:
         if counts.purpose != "measure":
@@ -47,6 +49,7 @@ def campaign_report(folder: Path) -> dict[str, Any]:
             "rejected": counts.rejected,
             "predictors": {target: {k: v for k, v in m.items() if k != "by_kernel"} for target, m in metrics.items()},
             **(_overheads(folder, name, traces) if traces is not None else _NOT_MEASURED),
+            "units": None if every is None else unit_figures(every[every["device_class"] == name]),
             **_published(folder, name),
         }
     return {"schema": REPORT_SCHEMA, "campaign": status.name, "folder": str(folder), "device_classes": classes}
@@ -60,14 +63,6 @@ _NOT_MEASURED: dict[str, Any] = {
     "chains": None,
     "transfers": [],
 }
-
-
-def _measured(folder: Path) -> pd.DataFrame | None:
-    """The traces of the measuring jobs; None before the first."""
-    if not (folder / "traces").is_dir():
-        return None
-    traces = read_traces(folder)
-    return traces[traces["purpose"] == "measure"]
 
 
 def _overheads(folder: Path, name: str, traces: pd.DataFrame) -> dict[str, Any]:

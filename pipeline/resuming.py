@@ -98,7 +98,7 @@ def _probe_states(ledger: Ledger, device_class: str) -> Iterator[tuple[str, Prob
         text = ledger.get(_PROBES_KEY.format(device_class, phone["label"]))
         if text:
             data = json.loads(text)
-            for name in ("base_us", "recent_us"):
+            for name in ("base_us", "recent_us", "doubted_us"):
                 data[name] = {job: tuple(values) for job, values in data[name].items()}
             yield phone["label"], ProbeState(**data)
 

@@ -36,6 +36,9 @@ def _summary(found: dict[str, Any]) -> list[tuple[str, str]]:
         if m := found["predictors"].get(target):
             error = f"MAPE {m['mape']:.1f} %, within 10 %: {m['within_10']:.0f} %, of {m['n']} held-out shapes"
             rows.append((f"{words}, error", error))
+    if units := found["units"]:
+        spread = f"median {units['spread_median'] - 1:.1%}, 90th percentile {units['spread_p90'] - 1:.1%}"
+        rows.append(("units of the model differ by", f"{spread} ({units['jobs']} jobs on {units['phones']} phones)"))
     if found["join_order"]:
         rows.append(("joining", found["join_order"]))
     if polling := found["polling"]:

@@ -1,6 +1,6 @@
 """Which job next, and where (docs/architecture.md): the scheduler, what it is told and what it wants done."""
 
-from .drift import ProbeReading, ProbeState
+from .drift import BASE_READINGS, ProbeReading, ProbeState
 from .events import (
     PROBE,
     SISTER,
@@ -30,10 +30,13 @@ from .events import (
     Unfit,
     WaitingJob,
 )
-from .scheduler import FINAL_STATUSES, MAX_ATTEMPTS, MAX_REPEATS, MAX_TROUBLES, Pacing, Scheduler
+from .evidence import MAX_REPEATS, MAX_TROUBLES
+from .pacing import Pacing
+from .scheduler import FINAL_STATUSES, MAX_ATTEMPTS, Scheduler
 from .sisters import is_sister
 
 __all__ = [
+    "BASE_READINGS",
     "FINAL_STATUSES",
     "MAX_ATTEMPTS",
     "MAX_REPEATS",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .events import SISTER, WaitingJob
-from .sisters import SisterQueue
+from .sister_queue import SisterQueue
 
 _MAX_SLOWDOWN = 8.0
 _LEAST_PART = 1 / 8  # of a usual batch: smaller ones cost more on their way than they save at the end

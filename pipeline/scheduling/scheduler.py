@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from dataclasses import dataclass, field
 from random import Random
-from typing import NamedTuple
 
+from .batches import Batch, Entry, batch_of
 from .device_class import DeviceClass
-from .drift import ProbeReading, ProbeState, Verdict, judge
 from .events import (
     PROBE,
     SISTER,
@@ -28,18 +26,14 @@ from .events import (
     Fit,
     Follow,
     Instruction,
-    Invalidate,
     Lease,
     Left,
-    Mark,
     Record,
     Release,
-    Remember,
     Remove,
     Rest,
     Result,
     Retire,
-    Settled,
     Stopped,
     StopRequested,
     Task,
@@ -47,84 +41,14 @@ from .events import (
     Unfit,
     WaitingJob,
 )
-from .sisters import Sister, is_sister
+from .evidence import MAX_TROUBLES, Evidence
+from .pacing import Pacing
+from .present import PresentPhone, PresentPhones
+from .sisters import Sisters
 
 FINAL_STATUSES = frozenset({"ok", "build_failed", "out_of_resources", "wrong_result", "unsupported", "invalid_job"})
 """Results that another attempt would repeat; the others (noisy, timeout, crashed) are tried again."""
 MAX_ATTEMPTS = 3
-MAX_REPEATS = 2
-"""So often are accepted results measured again because of drift or a spoiled batch; then they count."""
-MAX_TROUBLES = 5
-"""So many batches in a row may break off or be spoiled before the phone is retired."""
-_CHANCES_OF_THE_RETIRED = 2
-_MAX_BLIND_ROUNDS = 3
-_LEAST_SHARE = 1 / 8
-
-
-@dataclass(frozen=True)
-class Pacing:
-    """Times in seconds of work (`batch_s`, `probe_every_s`; no probes where that is 0) or of waiting. `drift` and
-    `sister_fraction` are parts of 1."""
-
-    batch_s: float = 10.0
-    probe_every_s: float = 60.0
-    drift: float = 0.05
-    sister_fraction: float = 0.05
-    grace_s: float = 60.0
-    rest_s: float = 30.0
-
-
-class _Entry(NamedTuple):
-    job: WaitingJob
-    purpose: str
-
-    @property
-    def task(self) -> Task:
-        return Task(self.job.id, self.purpose)
-
-
-@dataclass(slots=True)
-class _Batch:
-    phone: str
-    device_class: str
-    entries: dict[str, _Entry]  # without a result yet, in order
-    away_since_s: float | None = None
-    accepted: list[_Entry] = field(default_factory=list)
-    readings: list[ProbeReading] = field(default_factory=list)
-    probes: tuple[Task, ...] = ()
-    measured_us: int = 0
-
-
-@dataclass(slots=True)
-class _Record:
-    """What is remembered of a phone, also while it is away. `unproven` holds by batch what no good probe follows yet.
-
-    `share` of the usual batch is given to a phone whose batches were spoiled.
-    """
-
-    device_class: str
-    probes: ProbeState = field(default_factory=ProbeState)
-    unproven: dict[str, list[_Entry]] = field(default_factory=dict)
-    is_probe_due: bool = True
-    work_us: int = 0
-    blind_rounds: int = 0
-    troubles: int = 0
-    share: float = 1.0
-    is_retired: bool = False
-
-
-@dataclass(slots=True)
-class _Phone:
-    """A phone that is there. It rests until `rest_until_s`."""
-
-    record: _Record
-    batch: str | None = None
-    is_fit: bool = True
-    rest_until_s: float | None = None
-
-    @property
-    def is_available(self) -> bool:
-        return self.batch is None and self.is_fit and self.rest_until_s is None
 
 
 class Scheduler:
@@ -144,17 +68,14 @@ class Scheduler:
         self._open: set[str] = set()  # the classes with work left
         self._touched: set[str] = set()
         self._ready: list[str] = []  # phones that may take work since this event
-        self._records: dict[str, _Record] = {}
-        self._phones: dict[str, _Phone] = {}
-        self._batches: dict[str, _Batch] = {}
+        self._phones = PresentPhones()
+        self._batches: dict[str, Batch] = {}
         self._batches_of: dict[str, set[str]] = {}
-        self._sisters: dict[str, Sister] = {}
         self._failures: Counter[Task] = Counter()
-        self._repeats: Counter[Task] = Counter()
+        self._evidence = Evidence(self._pacing.drift, self._pacing.probe_every_s)
+        self._sisters = Sisters(seed, self._pacing.sister_fraction, self._class)
         self._away: deque[tuple[float, str]] = deque()  # since when, which batch
         self._resting: list[tuple[float, str]] = []  # a heap: until when, which phone
-        self._working = 0
-        self._held_up = 0
         self._now_s = 0.0
         self._is_stopping = False
 
@@ -167,7 +88,7 @@ class Scheduler:
     @property
     def is_busy(self) -> bool:
         """Whether some phone that is there has a batch, or will take one by itself: it is unfit or rests."""
-        return self._working > 0 or self._held_up > 0
+        return self._phones.is_busy
 
     def waiting(self, device_class: str) -> int:
         """How many jobs of the class wait."""
@@ -217,48 +138,38 @@ class Scheduler:
         device_class.probes = event.probes
         known = {job.id: job for job in (*event.jobs, *event.settled, *event.probes)}
         self._failures.update(past.failures)
-        self._repeats.update(past.repeats)
+        self._evidence.restore(past.repeats)
         for phone, state in past.probes.items():
-            self._records.setdefault(phone, _Record(name)).probes = state
-        for job_id, phone in past.measured_on.items():
-            self._sisters[job_id] = Sister(known[job_id], measured_on=phone)
-        for job_id, (phone, batch) in past.sisters.items():
-            sister = self._sisters.setdefault(job_id, Sister(known[job_id]))
-            sister.on_phone, sister.batch, sister.is_accepted = phone, batch, True
+            self._evidence.of(phone, name).probes = state
         leased = self._restore_leases(event, known)
-        self._restore_unproven(event, known)
-        for sister in [self._sisters[job_id] for job_id in past.measured_on]:
-            self._offer_sister(sister)
+        for batch, (phone, tasks) in past.accepted.items():
+            entries = [Entry(known[task.job], task.purpose) for task in tasks if task.job in known]
+            if batch in self._batches:
+                self._batches[batch].accepted = entries
+            elif event.probes:
+                self._evidence.of(phone, name).unproven[batch] = entries
+        self._sisters.restore(past, known, leased.pop(SISTER, {}))
         # A fixed order of shapes would let slow drifts (heat) pass for an effect of shape.
-        new = [job for job in event.jobs if job.id not in leased]
+        new = [job for job in event.jobs if job.id not in leased.get(self._purpose, {})]
         self._random.shuffle(new)
         for job in new:
             device_class.add(job)
         return []
 
-    def _restore_leases(self, event: Added, known: dict[str, WaitingJob]) -> set[str]:
-        """Returns the jobs that are leased for the run's own purpose."""
-        leased: set[str] = set()
-        for batch, (phone, tasks) in event.past.leases.items():
-            entries = {task.job: _Entry(known[task.job], task.purpose) for task in tasks if task.job in known}
-            if entries:
-                self._open_batch(batch, _Batch(phone, event.device_class, entries, self._now_s))
-                self._away.append((self._now_s, batch))
-            for entry in entries.values():
-                if entry.purpose == self._purpose:
-                    leased.add(entry.job.id)
-                elif entry.purpose == SISTER:
-                    sister = self._sisters.setdefault(entry.job.id, Sister(entry.job))
-                    sister.on_phone, sister.batch = phone, batch
+    def _restore_leases(self, event: Added, known: dict[str, WaitingJob]) -> dict[str, dict[str, tuple[str, str]]]:
+        """Opens the batches that were open; returns by purpose where (phone, batch) each job is."""
+        leased: dict[str, dict[str, tuple[str, str]]] = {}
+        for name, (phone, tasks) in event.past.leases.items():
+            entries = [Entry(known[task.job], task.purpose) for task in tasks if task.job in known]
+            if not entries:
+                continue
+            batch = batch_of(phone, event.device_class, entries)
+            batch.away_since_s = self._now_s
+            self._open_batch(name, batch)
+            self._away.append((self._now_s, name))
+            for entry in entries:
+                leased.setdefault(entry.purpose, {})[entry.job.id] = (phone, name)
         return leased
-
-    def _restore_unproven(self, event: Added, known: dict[str, WaitingJob]) -> None:
-        for batch, (phone, tasks) in event.past.accepted.items():
-            entries = [_Entry(known[task.job], task.purpose) for task in tasks if task.job in known]
-            if batch in self._batches:
-                self._batches[batch].accepted = entries
-            elif event.probes:
-                self._records.setdefault(phone, _Record(event.device_class)).unproven[batch] = entries
 
     def _class(self, name: str) -> DeviceClass:
         self._touched.add(name)
@@ -266,60 +177,21 @@ class Scheduler:
             self._classes[name] = DeviceClass(self._purpose)
         return self._classes[name]
 
-    def _wait_again(self, entry: _Entry) -> None:
+    def _wait_again(self, entry: Entry) -> None:
         if entry.purpose == self._purpose:
             self._class(entry.job.device_class).add(entry.job)
         elif entry.purpose == SISTER:
-            sister = self._sisters[entry.job.id]
-            sister.on_phone, sister.batch, sister.is_accepted = None, None, False
-            self._offer_sister(sister)
-
-    # Sisters
-
-    def _offer_sister(self, sister: Sister) -> None:
-        """The job waits for a second phone, where it has been measured on a first one and nobody has it."""
-        if sister.measured_on is not None and sister.batch is None:
-            self._class(sister.job.device_class).add_sister(sister.measured_on, sister.job)
-
-    def _measured(self, entry: _Entry, phone: str) -> list[Instruction]:
-        """The phone has measured a job: a chosen one then waits for a second phone."""
-        job = entry.job
-        sister = self._sisters.get(job.id)
-        if sister is None:
-            if not is_sister(job.id, self._seed, self._pacing.sister_fraction):
-                return []
-            sister = self._sisters[job.id] = Sister(job)
-        sister.measured_on = phone
-        done: list[Instruction] = []
-        # It was repeated, and by the phone that had been the second one: now another must be.
-        if sister.is_accepted and sister.on_phone == phone and sister.batch is not None:
-            task = Task(job.id, SISTER)
-            why = "superseded: the same phone has measured the job itself"
-            done.append(Invalidate(sister.batch, (task,), why, job.device_class))
-            sister.on_phone, sister.batch, sister.is_accepted = None, None, False
-        self._offer_sister(sister)
-        return done
-
-    def _not_measured(self, entry: _Entry) -> None:
-        """The measurement of a job does not count any more: no second phone is wanted for now."""
-        sister = self._sisters.get(entry.job.id)
-        if sister is not None and sister.measured_on is not None:
-            self._class(entry.job.device_class).remove_sister(sister.measured_on, entry.job)
-            sister.measured_on = None
+            self._sisters.wait_again(entry.job)
 
     # Phones
 
     def _arrived(self, event: Arrived) -> list[Instruction]:
-        if event.phone in self._phones:  # its broker was started again
+        if self._phones.get(event.phone):  # its broker was started again
             self._left(event.phone, event.at_s)
         self._now_s = max(self._now_s, event.at_s)
-        record = self._records.get(event.phone)
-        if record is None or record.device_class != event.device_class:
-            record = self._records[event.phone] = _Record(event.device_class)
-        record.is_probe_due = True
-        if record.is_retired:
-            record.is_retired, record.troubles = False, MAX_TROUBLES - _CHANCES_OF_THE_RETIRED
-        self._phones[event.phone] = phone = _Phone(record)
+        record = self._evidence.arrived(event.phone, event.device_class)
+        phone = PresentPhone(event.device_class, record)
+        self._phones.add(event.phone, phone)
         device_class = self._class(event.device_class)
         device_class.members[event.phone] = None
         done: list[Instruction] = []
@@ -328,7 +200,7 @@ class Scheduler:
             if name in event.batches and batch.device_class == event.device_class and phone.batch is None:
                 batch.away_since_s = None
                 device_class.overdue.discard(name)
-                self._set_batch(phone, name)
+                self._phones.set_batch(phone, name)
                 done.append(Follow(event.phone, name))
             else:
                 done += self._give_up(name)
@@ -355,33 +227,21 @@ class Scheduler:
 
     def _forget(self, name: str) -> None:
         """The phone is not there any more."""
-        phone = self._phones[name]
-        self._set_batch(phone, None)
-        self._set_held_up(phone, is_fit=True, rest_until_s=None)
-        del self._phones[name]
-        device_class = self._class(phone.record.device_class)
+        phone = self._phones.remove(name)
+        device_class = self._class(phone.device_class)
         device_class.idle.pop(name, None)
         device_class.members.pop(name, None)
 
     def _set_fit(self, name: str, is_fit: bool) -> None:
         phone = self._phones.get(name)
         if phone:
-            self._set_held_up(phone, is_fit=is_fit, rest_until_s=phone.rest_until_s)
-            self._class(phone.record.device_class).idle.pop(name, None)
+            self._phones.hold_up(phone, is_fit=is_fit, rest_until_s=phone.rest_until_s)
+            self._class(phone.device_class).idle.pop(name, None)
             self._idle(name)
-
-    def _set_batch(self, phone: _Phone, batch: str | None) -> None:
-        self._working += (batch is not None) - (phone.batch is not None)
-        phone.batch = batch
-
-    def _set_held_up(self, phone: _Phone, *, is_fit: bool, rest_until_s: float | None) -> None:
-        self._held_up -= not phone.is_fit or phone.rest_until_s is not None
-        phone.is_fit, phone.rest_until_s = is_fit, rest_until_s
-        self._held_up += not phone.is_fit or phone.rest_until_s is not None
 
     def _idle(self, name: str) -> None:
         """The phone may take work, unless something holds it up."""
-        self._class(self._phones[name].record.device_class)
+        self._class(self._phones[name].device_class)
         self._ready.append(name)
 
     def _tick(self, at_s: float) -> list[Instruction]:
@@ -400,7 +260,7 @@ class Scheduler:
             until_s, name = heapq.heappop(self._resting)
             phone = self._phones.get(name)
             if phone and phone.rest_until_s == until_s:
-                self._set_held_up(phone, is_fit=phone.is_fit, rest_until_s=None)
+                self._phones.hold_up(phone, is_fit=phone.is_fit, rest_until_s=None)
                 self._idle(name)
         return done
 
@@ -427,9 +287,9 @@ class Scheduler:
         self._failures.pop(task, None)
         batch.accepted.append(entry)
         if entry.purpose == SISTER:
-            self._sisters[entry.job.id].is_accepted = True
+            self._sisters.accept(entry.job)
         elif self._purpose == "measure" and event.status == "ok":
-            done += self._measured(entry, batch.phone)
+            done += self._sisters.measured(entry.job, batch.phone)
         return done
 
     def _stopped(self, event: Stopped) -> list[Instruction]:
@@ -443,99 +303,43 @@ class Scheduler:
         done: list[Instruction] = [Remove(batch.phone, event.batch)] if phone else []
         self._release(event.batch)
         done.append(Release(event.batch))
-        record = self._records.setdefault(batch.phone, _Record(batch.device_class))
-        record.work_us += batch.measured_us
-        if event.spoiled:
-            done += self._spoiled(event, batch, record)
-        else:
-            done += self._kept(event.batch, batch, record)
-        if event.spoiled or event.error:
-            record.troubles += 1
-        else:
-            record.troubles = 0
+        outcome = self._evidence.ended(
+            event.batch,
+            batch,
+            spoiled=event.spoiled,
+            error=event.error,
+            has_probes=bool(self._class(batch.device_class).probes),
+        )
+        done += outcome.instructions
+        for name, entries in outcome.doubtful.items():
+            done += self._repeat(name, entries, outcome.reason)
         if phone and phone.batch == event.batch:
-            self._set_batch(phone, None)
+            if outcome.drifted:
+                done.append(self._rest(batch.phone, outcome.drifted))
+            self._phones.set_batch(phone, None)
             self._idle(batch.phone)
-            if record.troubles >= MAX_TROUBLES:
-                done.append(self._retire(batch.phone, record, event.spoiled or event.error))
+            if phone.record.troubles >= MAX_TROUBLES:
+                done.append(self._retire(batch.phone, event.spoiled or event.error))
         return done
 
-    def _spoiled(self, event: Stopped, batch: _Batch, record: _Record) -> list[Instruction]:
-        record.share = max(record.share / 2, _LEAST_SHARE)
-        record.is_probe_due = True
-        reason = f"spoiled: {event.spoiled}"
-        probes = tuple(task for task in batch.probes if task.job not in batch.entries)
-        done: list[Instruction] = [Invalidate(event.batch, probes, reason, batch.device_class)] if probes else []
-        return [*done, *self._repeat({event.batch: batch.accepted}, reason)]
-
-    def _kept(self, name: str, batch: _Batch, record: _Record) -> list[Instruction]:
-        """The batch's results count, as far as its probes have nothing against it."""
-        record.share = min(record.share * 2, 1.0)
-        if not self._class(batch.device_class).probes:
-            return []
-        record.unproven[name] = batch.accepted
-        done: list[Instruction] = []
-        if batch.readings:
-            done = self._judged(name, batch, record)
-        elif batch.probes:  # they gave no times
-            record.blind_rounds += 1
-            if record.blind_rounds >= _MAX_BLIND_ROUNDS:
-                record.blind_rounds, record.unproven, record.is_probe_due = 0, {}, False
-        if batch.probes:
-            record.work_us = batch.measured_us
-        record.is_probe_due |= record.work_us >= self._pacing.probe_every_s * 1e6
+    def _repeat(self, batch: str, entries: list[Entry], reason: str) -> list[Instruction]:
+        valid = [entry for entry in entries if self._sisters.counts(entry, batch)]
+        done, again = self._evidence.repeat(batch, valid, reason)
+        for entry in again:
+            if entry.purpose == self._purpose:
+                self._sisters.unmeasured(entry.job)
+            self._wait_again(entry)
         return done
 
-    def _judged(self, name: str, batch: _Batch, record: _Record) -> list[Instruction]:
-        verdict, record.probes, reason = judge(record.probes, batch.readings, self._pacing.drift, name)
-        record.blind_rounds, record.is_probe_due = 0, verdict is not Verdict.GOOD
-        done: list[Instruction] = [Remember(batch.phone, batch.device_class, record.probes)]
-        if verdict is Verdict.SUSPECT:
-            return done
-        if verdict is Verdict.DRIFTED:
-            done += self._repeat(record.unproven, f"drift: {reason}")
-            done += self._rest(batch.phone, reason)
-            record.unproven = {}
-            return done
-        if verdict is Verdict.NEW_LEVEL:
-            record.is_probe_due = False
-            done.append(Settled(batch.phone, reason))
-        record.unproven = {name: batch.accepted} if batch.accepted else {}
-        return done
-
-    def _rest(self, name: str, reason: str) -> list[Instruction]:
-        phone = self._phones.get(name)
-        if phone is None:
-            return []
+    def _rest(self, name: str, reason: str) -> Instruction:
+        phone = self._phones[name]
         until_s = self._now_s + self._pacing.rest_s
-        self._set_held_up(phone, is_fit=phone.is_fit, rest_until_s=until_s)
+        self._phones.hold_up(phone, is_fit=phone.is_fit, rest_until_s=until_s)
         heapq.heappush(self._resting, (until_s, name))
-        return [Rest(name, reason, until_s)]
+        return Rest(name, reason, until_s)
 
-    def _repeat(self, accepted: dict[str, list[_Entry]], reason: str) -> list[Instruction]:
-        """What was accepted waits again, unless it was repeated often enough."""
-        done: list[Instruction] = []
-        for batch, entries in accepted.items():
-            again = [
-                entry for entry in entries if self._repeats[entry.task] < MAX_REPEATS and self._is_valid(entry, batch)
-            ]
-            kept = tuple(entry.task for entry in entries if self._repeats[entry.task] >= MAX_REPEATS)
-            if again:
-                done.append(Invalidate(batch, tuple(entry.task for entry in again), reason, again[0].job.device_class))
-            if kept:
-                done.append(Mark(batch, kept, reason))
-            for entry in again:
-                self._repeats[entry.task] += 1
-                if entry.purpose != SISTER:
-                    self._not_measured(entry)
-                self._wait_again(entry)
-        return done
-
-    def _is_valid(self, entry: _Entry, batch: str) -> bool:
-        """Whether an accepted entry still counts: a sister may have been superseded."""
-        return entry.purpose != SISTER or self._sisters[entry.job.id].batch == batch
-
-    def _retire(self, name: str, record: _Record, why: str) -> Instruction:
+    def _retire(self, name: str, why: str) -> Instruction:
+        record = self._phones[name].record
         record.is_retired = True
         self._forget(name)
         return Retire(name, f"{record.troubles} batches in a row went wrong, the last one so: {why}")
@@ -551,12 +355,11 @@ class Scheduler:
     def _give_up(self, name: str) -> list[Instruction]:
         """The batch is not followed any more; what it has given counts."""
         batch = self._batches[name]
-        record = self._records.setdefault(batch.phone, _Record(batch.device_class))
-        if batch.accepted and record.device_class == batch.device_class and self._class(batch.device_class).probes:
-            record.unproven[name] = batch.accepted
+        if self._class(batch.device_class).probes:
+            self._evidence.given_up(name, batch)
         return self._release(name)
 
-    def _open_batch(self, name: str, batch: _Batch) -> None:
+    def _open_batch(self, name: str, batch: Batch) -> None:
         self._batches[name] = batch
         self._batches_of.setdefault(batch.phone, set()).add(name)
 
@@ -568,7 +371,7 @@ class Scheduler:
         for name in self._ready:
             phone = self._phones.get(name)
             if phone and phone.is_available:
-                done += self._offer(name, self._classes[phone.record.device_class])
+                done += self._offer(name, self._classes[phone.device_class])
         self._ready.clear()
         for name in sorted(self._touched):
             device_class = self._classes[name]
@@ -593,26 +396,21 @@ class Scheduler:
     def _lease(self, name: str, device_class: DeviceClass) -> Lease | None:
         phone = self._phones[name]
         record = phone.record
-        if record.probes.rounds_off is not None and device_class.probes:
-            entries = self._probes(device_class) if device_class.has_work_for(name) else []
+        probes = [Entry(job, PROBE) for job in device_class.probes]
+        if record.has_drifted and probes:
+            entries = probes if device_class.has_work_for(name) else []
         else:
             budget_us = self._pacing.batch_s * 1e6 * record.share
-            entries = [_Entry(*found) for found in device_class.take(name, budget_us)]
-            is_closing = not entries and record.unproven
-            if device_class.probes and (is_closing or (entries and record.is_probe_due)):
-                entries = [*self._probes(device_class), *entries]
+            entries = [Entry(*found) for found in device_class.take(name, budget_us)]
+            if record.is_probe_due if entries else record.unproven:
+                entries = [*probes, *entries]
         if not entries:
             return None
         batch = f"{self._owner}-{self._next_batch:05d}"
         self._next_batch += 1
         for entry in entries:
             if entry.purpose == SISTER:
-                sister = self._sisters[entry.job.id]
-                sister.on_phone, sister.batch = name, batch
-        probes = tuple(entry.task for entry in entries if entry.purpose == PROBE)
-        self._open_batch(batch, _Batch(name, record.device_class, {e.job.id: e for e in entries}, probes=probes))
-        self._set_batch(phone, batch)
+                self._sisters.lease(entry.job, name, batch)
+        self._open_batch(batch, batch_of(name, phone.device_class, entries))
+        self._phones.set_batch(phone, batch)
         return Lease(name, batch, tuple(entry.task for entry in entries))
-
-    def _probes(self, device_class: DeviceClass) -> list[_Entry]:
-        return [_Entry(job, PROBE) for job in device_class.probes]

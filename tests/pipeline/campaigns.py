@@ -10,6 +10,7 @@ batch_s = 1.0
 grace_s = 30.0
 probe_every_s = PROBES
 sister_fraction = SISTERS
+drift = DRIFT
 
 [measure]
 samples = { linear = SAMPLES, conv2d = 2 }
@@ -49,12 +50,13 @@ def write_campaign(
     name: str = "tiny",
     probe_every_s: float = 0,
     sister_fraction: float = 0,
+    drift: float = 0.05,
 ) -> Path:
     """A campaign of some small layers on the phones at these addresses. `samples` are linear: each new convolution
     costs a compile. Without probes and sisters, which cost time, where these are not asked for."""
     listed = ", ".join(f'"{address}"' for address in addresses)
     head = f'name = "{name}"\nseed = 5\n[phones]\ntcp = [{listed}]\n'
     path = folder / f"{name}.toml"
-    body = BODY.replace("SAMPLES", str(samples)).replace("PROBES", str(probe_every_s))
+    body = BODY.replace("SAMPLES", str(samples)).replace("PROBES", str(probe_every_s)).replace("DRIFT", str(drift))
     path.write_text(head + body.replace("SISTERS", str(sister_fraction)), "utf-8")
     return path

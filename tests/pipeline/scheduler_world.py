@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from splitfleet.pipeline.scheduling import (
+    BASE_READINGS,
     MAX_REPEATS,
     PROBE,
     SISTER,
@@ -85,6 +86,9 @@ class World:
         self.jobs = jobs
         self.probes = probes
         self.books = Books()
+        for phone, name in phones.items():
+            mine = {job.id: (100.0,) * BASE_READINGS for job in probes if job.device_class == name}
+            self.books.probes[phone] = ProbeState(mine, mine)
         self.now_s = 0.0
         self.present: set[str] = set()
         self.unfit: set[str] = set()

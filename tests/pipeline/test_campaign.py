@@ -72,7 +72,7 @@ def test_examples_can_be_included(name: str, tmp_path: Path) -> None:
 
 
 def test_only_what_is_measured_makes_the_id(tmp_path: Path) -> None:
-    first, moved = write_campaign(tmp_path, "127.0.0.1:6000"), write_campaign(tmp_path, "127.0.0.1:6001")
+    first, moved = write_campaign(tmp_path, "127.0.0.1:6000"), write_campaign(tmp_path, "127.0.0.1:6001", drift=0.1)
     assert load_campaign(first).id == load_campaign(moved).id
     assert load_campaign(moved).id != load_campaign(write_campaign(tmp_path, samples=4)).id
 
@@ -80,6 +80,8 @@ def test_only_what_is_measured_makes_the_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ('name = "t"\n[fleet]\n\nprobe_evry_s = 6\n', "FILE:4: fleet.probe_evry_s: unknown key; did you mean"),
+        ('name = "t"\n[fleet]\nsister_fraction = 1.5\n', "FILE:3: fleet.sister_fraction: Input should be less than"),
         ('naem = "t"\n', "FILE:1: naem: unknown key; did you mean 'name'?"),
         ('name = "t"\n[measure.repeat]\nmin_cout = 3\n', "FILE:3: measure.repeat.min_cout: unknown key; did you mean"),
         ('name = "t"\n[measure]\nthreads = "al"\n', 'FILE:3: measure.threads: write a list of thread counts, or "all"'),

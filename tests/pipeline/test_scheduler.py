@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from splitfleet.pipeline.scheduling import (
+    BASE_READINGS,
     MAX_ATTEMPTS,
     MAX_TROUBLES,
     PROBE,
@@ -25,6 +26,7 @@ from splitfleet.pipeline.scheduling import (
     Pacing,
     Past,
     ProbeReading,
+    ProbeState,
     Release,
     Remember,
     Remove,
@@ -82,9 +84,20 @@ class Fleet(RuleBasedStateMachine):
     def become_fit(self, data: st.DataObject) -> None:
         self.world.become_fit(data.draw(st.sampled_from(sorted(self.world.unfit))))
 
-    @rule(phone=st.sampled_from(sorted(PHONES)), speed=st.sampled_from([0.8, 1.0, 1.3]))
-    def change_speed(self, phone: str, speed: float) -> None:
+    @precondition(lambda self: self.world.working)
+    @rule(data=st.data(), speed=st.sampled_from([0.8, 1.0, 1.3]), batches=st.integers(1, 6))
+    def work_on(self, data: st.DataObject, speed: float, batches: int) -> None:
+        """A phone is undisturbed for some batches, but its speed may be another now; it may also have to rest."""
+        phone = data.draw(st.sampled_from(sorted(self.world.working)))
         self.world.speed[phone] = speed
+        for _ in range(batches):
+            if phone in self.world.resting:
+                self.world.wait(PACING.rest_s)
+            if phone not in self.world.working:
+                return
+            while self.world.scheduler.leased(self.world.working[phone]):
+                self.world.report(phone, "ok")
+            self.world.stop(phone)
 
     @precondition(lambda self: self.world.working)
     @rule(data=st.data(), status=STATUSES)
@@ -296,10 +309,22 @@ def test_a_phone_that_fails_over_and_over_is_retired_until_it_arrives_again() ->
 
 
 PROBED = Pacing(batch_s=10.0, probe_every_s=10.0, sister_fraction=0, rest_s=30.0)
+BASE = {job.id: (100.0,) * BASE_READINGS for job in PROBES}
+KNOWN = {"a1": ProbeState(BASE, BASE)}
+
+
+def test_until_a_phone_has_a_base_each_batch_is_probed() -> None:
+    scheduler = started(many(200), Pacing(batch_s=5.0, probe_every_s=100.0, sister_fraction=0))
+    lease = first_lease(scheduler)
+    counts = []
+    for _ in range(BASE_READINGS + 2):
+        counts.append(purposes(lease).count(PROBE))
+        lease = only(Lease, complete(scheduler, lease))
+    assert counts == [2] * BASE_READINGS + [0] * 2
 
 
 def test_a_probe_comes_first_and_then_whenever_enough_work_has_passed() -> None:
-    scheduler = started(many(60), Pacing(batch_s=5.0, probe_every_s=9.0, sister_fraction=0))
+    scheduler = started(many(60), Pacing(batch_s=5.0, probe_every_s=9.0, sister_fraction=0), probes=KNOWN)
     lease = first_lease(scheduler)
     counts = [purposes(lease).count(PROBE)]
     for _ in range(4):
@@ -318,7 +343,7 @@ def test_the_last_batch_is_followed_by_a_probe() -> None:
 
 
 def test_drift_throws_away_what_lies_between_and_rests_the_phone() -> None:
-    scheduler = started(many(60), PROBED)
+    scheduler = started(many(60), PROBED, probes=KNOWN)
     good = only(Lease, complete(scheduler, first_lease(scheduler)))
     unproven = only(Lease, complete(scheduler, good))
     suspect = complete(scheduler, unproven, probe_us=120.0)
@@ -337,7 +362,7 @@ def test_drift_throws_away_what_lies_between_and_rests_the_phone() -> None:
 
 
 def test_a_single_bad_probe_costs_nothing() -> None:
-    scheduler = started(many(60), PROBED)
+    scheduler = started(many(60), PROBED, probes=KNOWN)
     lease = first_lease(scheduler)
     for probe_us in (100.0, 120.0, 100.0, 85.0, 100.0):
         instructions = complete(scheduler, lease, probe_us=probe_us)
@@ -346,7 +371,7 @@ def test_a_single_bad_probe_costs_nothing() -> None:
 
 
 def test_a_phone_that_stays_at_a_new_level_works_on_with_it() -> None:
-    scheduler = started(many(200), PROBED)
+    scheduler = started(many(200), PROBED, probes=KNOWN)
     lease, now_s = first_lease(scheduler), 0.0
     for probe_us in (100.0, 100.0, 100.0, 120.0):
         lease = only(Lease, complete(scheduler, lease, probe_us=probe_us))
@@ -363,14 +388,12 @@ def test_a_phone_that_stays_at_a_new_level_works_on_with_it() -> None:
 def test_the_base_outlives_a_restart() -> None:
     scheduler = started(many(60), PROBED)
     lease = first_lease(scheduler)
-    for _ in range(3):
+    for _ in range(BASE_READINGS):
         instructions = complete(scheduler, lease)
         lease = only(Lease, instructions)
-    state = only(Remember, instructions).state
-    again = started(many(60), PROBED, probes={"a1": state})
-    lease = first_lease(again)
-    complete_suspect = complete(again, lease, probe_us=120.0)
-    assert only(Rest, complete(again, only(Lease, complete_suspect), probe_us=120.0))
+    again = started(many(60), PROBED, probes={"a1": only(Remember, instructions).state})
+    suspect = complete(again, first_lease(again), probe_us=120.0)
+    assert only(Rest, complete(again, only(Lease, suspect), probe_us=120.0))
 
 
 def test_a_spoiled_batch_is_repeated_twice_and_then_counts_marked() -> None:
