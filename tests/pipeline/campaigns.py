@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-BODY = """
+_BODY = """
 [fleet]
 batch_s = 1.0
 grace_s = 30.0
@@ -43,20 +44,19 @@ padding = 1
 """
 
 
-def write_campaign(
-    folder: Path,
-    *addresses: str,
-    samples: int = 3,
-    name: str = "tiny",
-    probe_every_s: float = 0,
-    sister_fraction: float = 0,
-    drift: float = 0.05,
-) -> Path:
-    """A campaign of some small layers on the phones at these addresses. `samples` are linear: each new convolution
-    costs a compile. Without probes and sisters, which cost time, where these are not asked for."""
+def campaign_body(samples: int = 3, probe_every_s: float = 0, sister_fraction: float = 0, drift: float = 0.05) -> str:
+    """A campaign file without its head. `samples` are linear: each new convolution costs a compile. Without probes and
+    sisters, which cost time, where these are not asked for."""
+    values = {"SAMPLES": samples, "PROBES": probe_every_s, "SISTERS": sister_fraction, "DRIFT": drift}
+    body = _BODY
+    for name, value in values.items():
+        body = body.replace(name, str(value))
+    return body
+
+
+def write_campaign(folder: Path, *addresses: str, name: str = "tiny", **values: Any) -> Path:
+    """A campaign of some small layers on the phones at these addresses; `values` are `campaign_body`'s."""
     listed = ", ".join(f'"{address}"' for address in addresses)
-    head = f'name = "{name}"\nseed = 5\n[phones]\ntcp = [{listed}]\n'
     path = folder / f"{name}.toml"
-    body = BODY.replace("SAMPLES", str(samples)).replace("PROBES", str(probe_every_s)).replace("DRIFT", str(drift))
-    path.write_text(head + body.replace("SISTERS", str(sister_fraction)), "utf-8")
+    path.write_text(f'name = "{name}"\nseed = 5\n[phones]\ntcp = [{listed}]\n' + campaign_body(**values), "utf-8")
     return path

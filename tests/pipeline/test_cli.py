@@ -16,7 +16,7 @@ from splitfleet.pipeline.cli import main
 from ..conftest import StartPhone
 from ..infra.phones import PHONE
 from ..predictors.synthetic import CAPABILITIES
-from .campaigns import BODY
+from .campaigns import campaign_body
 
 VERBS = [
     ["devices"],
@@ -107,11 +107,7 @@ def test_a_bad_campaign_file_names_file_and_line(
     splitfleet: Splitfleet, tmp_path: Path, change: tuple[str, str], words: str
 ) -> None:
     file = tmp_path / "bad.toml"
-    file.write_text(
-        'name = "bad"\n'
-        + BODY.replace("SAMPLES", "3").replace("PROBES", "0").replace("SISTERS", "0").replace(*change, 1),
-        "utf-8",
-    )
+    file.write_text('name = "bad"\n' + campaign_body().replace(*change, 1), "utf-8")
     code, _, err = splitfleet("campaign", "run", str(file))
     assert code == 2
     assert words in err
