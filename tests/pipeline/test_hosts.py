@@ -38,7 +38,7 @@ from splitfleet.pipeline.fleet import FleetSettings
 from splitfleet.pipeline.phone_worker import Pace
 from splitfleet.pipeline.progress import PlainProgress
 pace = Pace(poll_s=0.1, retry_s=0.2, idle_s=1.0, blocked_s=0.5)
-settings = FleetSettings(pace=pace, batch_s=1.0, grace_s=30.0, settle_s=3.0, wait_for_phone_s=90.0)
+settings = FleetSettings(pace=pace, settle_s=3.0, wait_for_phone_s=90.0)
 try:
     run_campaign(Path(sys.argv[1]), Path(sys.argv[2]), progress=PlainProgress(Console(width=300)), settings=settings)
 except SplitfleetError as error:
