@@ -12,50 +12,24 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from splitfleet.kernels.errors import UserError
-from splitfleet.kernels.programs import Program
-
 from ..jobs import Job
 from ..readings import Readings
 from ..scheduling import PROBE
-from .database import Database, Parameters, adopt, forget_stale_copies, open_to_read
+from .database import Database, adopt, forget_stale_copies
 from .journal import last_epoch, segments_of
 from .lease import Lease, take_lease
+from .opening import OLD_LEDGER, look_at, old_ledger, other_schema, version_statement, without_old_driver
+from .reading import AcceptedAttempt, LedgerReader
 from .tables import LEDGER_SCHEMA, statements_from
 
-_OLD_LEDGER = "ledger.sqlite"
 _JOBS_AT_ONCE = 1000
 
 
-@dataclass(frozen=True)
-class OpenBatch:
-    """A batch with leased jobs: whose it is, how far its results were read, and the jobs without a result, each with
-    its purpose."""
-
-    id: str
-    phone: str
-    offset: int
-    jobs: tuple[str, ...]
-    purposes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptedAttempt:
-    """Who has measured a job, in which batch, and the status of its trace."""
-
-    job: str
-    purpose: str
-    phone: str
-    batch: str
-    status: str
-
-
-class Ledger:
+class Ledger(LedgerReader):
     """An open ledger. Not shared between threads or processes; use as a context manager."""
 
     def __init__(self, folder: Path, *, read_only: bool = False, take_over: bool = False) -> None:
@@ -69,7 +43,7 @@ class Ledger:
         self._writing: Database | None = None
         self._reading: sqlite3.Connection | None = None
         if read_only:
-            self._reading = _look_at(folder)
+            self._reading = look_at(folder)
             return
         folder.mkdir(parents=True, exist_ok=True)
         self._lease = take_lease(folder, above=last_epoch(folder), take_over=take_over)
@@ -81,21 +55,22 @@ class Ledger:
 
     def _open(self, folder: Path, lease: Lease) -> None:
         segments = segments_of(folder)
-        old = folder / _OLD_LEDGER
+        old = folder / OLD_LEDGER
         if not segments and old.exists():
-            owner, schema = _old_ledger(folder)
-            adopt(folder, old, lease, [*statements_from(schema), _version_statement()], owner)
+            with without_old_driver(folder):
+                owner, schema = old_ledger(folder)
+                adopt(folder, old, lease, [*statements_from(schema), version_statement()], owner)
             segments = segments_of(folder)
         if old.exists():
-            old.replace(folder / f"{_OLD_LEDGER}.old")
+            old.replace(folder / f"{OLD_LEDGER}.old")
         owner = segments[0].owner if segments else secrets.token_hex(4)
         self._writing = Database(folder, owner, lease, self._raise_revisions)
         version = self._query("PRAGMA user_version").fetchone()[0]
         if version > LEDGER_SCHEMA:
-            raise _other_schema(folder, version)
+            raise other_schema(folder, version)
         if version < LEDGER_SCHEMA:
             with self.transaction():
-                for statement in (*statements_from(version), _version_statement()):
+                for statement in (*statements_from(version), version_statement()):
                     self._database.write(statement)
                 if version == 0:
                     self.put("owner", owner)
@@ -116,16 +91,6 @@ class Ledger:
             self._lease.release()
         self._writing = self._reading = self._lease = None
 
-    @property
-    def _database(self) -> Database:
-        assert self._writing, "closed, or opened to be read"
-        return self._writing
-
-    def _query(self, sql: str, parameters: Parameters = ()) -> sqlite3.Cursor:
-        if self._reading:
-            return self._reading.execute(sql, parameters)
-        return self._database.query(sql, parameters)
-
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; what is inside is on the disk when it ends. Within another one, when that ends."""
@@ -141,18 +106,9 @@ class Ledger:
     # What the campaign is
 
     @property
-    def owner(self) -> str:
-        """Marks this campaign's batches on phones."""
-        return self.get("owner") or ""
-
-    @property
     def epoch(self) -> int:
         """The epoch of our lease; 0 for who only looks on."""
         return self._lease.epoch if self._lease else 0
-
-    def get(self, key: str) -> str | None:
-        row = self._query("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
 
     def put(self, key: str, value: str) -> None:
         if self.get(key) != value:
@@ -173,11 +129,6 @@ class Ledger:
             (label, serial, model, device_class, address),
         )
         return label
-
-    def phones(self) -> list[dict[str, str]]:
-        names = ("label", "serial", "model", "device_class", "address")
-        rows = self._query(f"SELECT {', '.join(names)} FROM phones ORDER BY label")
-        return [dict(zip(names, row, strict=True)) for row in rows]
 
     # Jobs and attempts
 
@@ -208,55 +159,6 @@ class Ledger:
         programs = json.dumps([program.id for program in job.programs])
         return (job.id, purpose, device_class, job.kind, json.dumps(job.body, sort_keys=True), programs)
 
-    def settled(self, purpose: str) -> dict[str, str]:
-        """The jobs that have their accepted trace, and its status."""
-        rows = self._query("SELECT job, status FROM attempts WHERE accepted = 1 AND purpose = ?", (purpose,))
-        return dict(rows.fetchall())
-
-    def failures(self, purpose: str) -> dict[str, int]:
-        """How many attempts at each job have failed; those whose results were invalidated did not."""
-        rows = self._query(
-            "SELECT job, COUNT(*) FROM attempts WHERE state = 'failed' AND reason NOT LIKE 'superseded%' "
-            "AND reason NOT LIKE 'invalid: %' AND purpose = ? GROUP BY job",
-            (purpose,),
-        )
-        return dict(rows.fetchall())
-
-    def repeats(self, purpose: str) -> dict[str, int]:
-        """How often each job's accepted result was invalidated."""
-        rows = self._query(
-            "SELECT job, COUNT(*) FROM attempts WHERE state = 'failed' AND reason LIKE 'invalid: %' AND purpose = ? "
-            "GROUP BY job",
-            (purpose,),
-        )
-        return dict(rows.fetchall())
-
-    def accepted_of(self, device_class: str, purpose: str) -> Iterator[AcceptedAttempt]:
-        """Who has measured the jobs of a device class for this purpose."""
-        rows = self._query(
-            "SELECT job, attempts.purpose, phone, batch, status FROM jobs "
-            "CROSS JOIN attempts ON job = jobs.id AND attempts.purpose = jobs.purpose AND accepted = 1 "
-            "WHERE device_class = ? AND jobs.purpose = ?",
-            (device_class, purpose),
-        )
-        for row in rows:
-            yield AcceptedAttempt(*row)
-
-    def job(self, job_id: str, purpose: str) -> Job:
-        body, ids = self._query(
-            "SELECT body, programs FROM jobs WHERE id = ? AND purpose = ?", (job_id, purpose)
-        ).fetchone()
-        programs = tuple(
-            Program(*self._query("SELECT source, options FROM programs WHERE id = ?", (key,)).fetchone())
-            for key in json.loads(ids)
-        )
-        return Job(job_id, json.loads(body), programs)
-
-    @property
-    def next_batch(self) -> int:
-        """A number that no batch's id has yet."""
-        return int(self._query("SELECT COUNT(*) + 1 FROM batches").fetchone()[0])
-
     def lease(
         self, batch: str, jobs: Iterable[str], phone: str, purpose: str, others: Mapping[str, str] | None = None
     ) -> None:
@@ -275,20 +177,6 @@ class Ledger:
                 "WHERE job = ?1 AND phone = ?2 AND purpose = ?3",
                 [(job, phone, (others or {}).get(job, purpose), batch) for job in jobs],
             )
-
-    def open_batches(self, purpose: str) -> list[OpenBatch]:
-        """The batches of this purpose that have leased jobs."""
-        rows = self._query(
-            "SELECT batches.id, batches.phone, batches.offset, json_group_array(attempts.job), "
-            "json_group_array(attempts.purpose) FROM attempts "
-            "JOIN batches ON batches.id = attempts.batch WHERE attempts.state = 'leased' AND batches.purpose = ? "
-            "GROUP BY batches.id ORDER BY batches.id",
-            (purpose,),
-        )
-        return [
-            OpenBatch(name, phone, offset, tuple(json.loads(jobs)), tuple(json.loads(purposes)))
-            for name, phone, offset, jobs, purposes in rows
-        ]
 
     def release(self, batch: str) -> None:
         """Gives back the batch's leased jobs as if they had not been leased."""
@@ -362,13 +250,6 @@ class Ledger:
             [(reason, batch, job, purpose) for job, purpose in jobs],
         )
 
-    def offset(self, batch: str) -> int:
-        """How far (bytes) the batch's results have been read."""
-        return int(self._query("SELECT offset FROM batches WHERE id = ?", (batch,)).fetchone()[0])
-
-    def phone_of(self, batch: str) -> str:
-        return str(self._query("SELECT phone FROM batches WHERE id = ?", (batch,)).fetchone()[0])
-
     def set_offset(self, batch: str, offset: int) -> None:
         self._database.write("UPDATE batches SET offset = ? WHERE id = ?", (offset, batch))
 
@@ -395,108 +276,3 @@ class Ledger:
         """Changes what the traces of a batch's jobs tell of it."""
         self._changed_phones.add(self.phone_of(batch))
         self._database.write(sql, (*values, batch))
-
-    def revisions(self) -> dict[str, int]:
-        """For each phone with traces, a number that grows whenever they change."""
-        rows = self._query(
-            "SELECT label, revision FROM phones "
-            "WHERE EXISTS (SELECT 1 FROM attempts WHERE phone = label AND accepted = 1) ORDER BY label"
-        )
-        return dict(rows.fetchall())
-
-    def accepted(self, phone: str | None = None) -> Iterator[dict[str, Any]]:
-        """Every accepted attempt, or those of one phone, with its job, batch and phone, in a fixed order; and every
-        probe that counts."""
-        of_phone = "" if phone is None else " AND phone = :phone"
-        # Only the keys are sorted, so that memory does not grow with what was measured.
-        cursor = self._query(
-            "SELECT attempts.job, attempts.phone, attempts.purpose, attempts.attempt, attempts.result, "
-            "jobs.device_class, jobs.kind, jobs.body, batches.temperature_before_c, batches.temperature_after_c, "
-            "batches.telemetry_before, batches.telemetry_after FROM ("
-            f"SELECT number, phone, purpose, job, attempt FROM attempts WHERE accepted = 1{of_phone} UNION ALL "
-            "SELECT number, phone, purpose, job, attempt FROM attempts "
-            f"WHERE state = 'done' AND accepted = 0{of_phone} ORDER BY phone, purpose, job, attempt LIMIT -1) AS keys "
-            "CROSS JOIN attempts ON attempts.number = keys.number "
-            "CROSS JOIN jobs ON jobs.id = attempts.job AND jobs.purpose = attempts.purpose "
-            "CROSS JOIN batches ON batches.id = attempts.batch",
-            {} if phone is None else {"phone": phone},
-        )
-        names = [column[0] for column in cursor.description]
-        for row in cursor:
-            yield dict(zip(names, row, strict=True))
-
-    def tallies(self) -> list[dict[str, Any]]:
-        """For each device class and purpose: `jobs`, and `settled`: the number of jobs with a trace, by its status.
-
-        Probes, of which every phone has its own, are not counted.
-        """
-        rows = self._query(
-            "SELECT jobs.device_class, jobs.purpose, status, COUNT(*) "
-            "FROM jobs LEFT JOIN attempts ON job = id AND attempts.purpose = jobs.purpose AND accepted = 1 "
-            f"WHERE jobs.purpose != '{PROBE}' "
-            "GROUP BY jobs.device_class, jobs.purpose, status ORDER BY jobs.device_class, jobs.purpose"
-        )
-        found: dict[tuple[str, str], dict[str, Any]] = {}
-        for device_class, purpose, status, count in rows:
-            new = {"device_class": device_class, "purpose": purpose, "jobs": 0, "settled": {}}
-            tally = found.setdefault((device_class, purpose), new)
-            tally["jobs"] += count
-            if status is not None:
-                tally["settled"][status] = count
-        return list(found.values())
-
-    def counts(self) -> list[dict[str, Any]]:
-        """For each device class and purpose: jobs, done (accepted and ok), rejected (accepted with another status)."""
-        counts = []
-        for tally in self.tallies():
-            settled = tally.pop("settled")
-            done = settled.pop("ok", 0)
-            counts.append({**tally, "done": done, "rejected": sum(settled.values())})
-        return counts
-
-
-def _look_at(folder: Path) -> sqlite3.Connection:
-    """A read-only connection to a ledger that exists."""
-    if segments := segments_of(folder):
-        database = open_to_read(folder, segments)
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version == LEDGER_SCHEMA:
-            return database
-        database.close()
-        if version:
-            raise _other_schema(folder, version)
-    elif (folder / _OLD_LEDGER).is_file():
-        _, schema = _old_ledger(folder)
-        database = sqlite3.connect(":memory:", isolation_level=None)
-        source = sqlite3.connect(f"{(folder / _OLD_LEDGER).absolute().as_uri()}?mode=ro", uri=True)
-        source.backup(database)
-        source.close()
-        for statement in statements_from(schema):
-            database.execute(statement)
-        return database
-    raise UserError(
-        f"{folder}: no campaign of this version here; begin one: splitfleet campaign run FILE --out {folder}"
-    )
-
-
-def _old_ledger(folder: Path) -> tuple[str, int]:
-    """The owner mark and schema of a ledger that lies in the campaign folder itself, of schema 1 or 2."""
-    database = sqlite3.connect(folder / _OLD_LEDGER)
-    try:
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (1, 2):
-            raise _other_schema(folder, version)
-        return str(database.execute("SELECT value FROM meta WHERE key = 'owner'").fetchone()[0]), version
-    finally:
-        database.close()
-
-
-def _version_statement() -> str:
-    return f"PRAGMA user_version = {LEDGER_SCHEMA}"
-
-
-def _other_schema(folder: Path, version: int) -> UserError:
-    return UserError(
-        f"{folder}: its ledger has schema {version}; this version reads {LEDGER_SCHEMA}: use the version of Splitfleet "
-        "that wrote it, or begin the campaign anew in another folder"
-    )

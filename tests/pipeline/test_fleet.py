@@ -18,6 +18,7 @@ from rich.console import Console
 
 from splitfleet.kernels.errors import DeviceError, UserError
 from splitfleet.pipeline.campaign_run import CampaignSummary, campaign_of, campaign_status, run_campaign
+from splitfleet.pipeline.campaign_status import stop_campaign
 from splitfleet.pipeline.fleet import FleetSettings
 from splitfleet.pipeline.ingestion import ingest
 from splitfleet.pipeline.ledger import Ledger
@@ -192,6 +193,22 @@ def test_ctrl_c_keeps_what_was_measured(run: Run, start_phone: StartPhone, tmp_p
         assert ledger.open_batches("measure") == [], "the batch at work was finished"
     run(file, folder)
     assert before.items() < accepted(folder).items()
+
+
+def test_stopped_from_a_second_terminal(start_phone: StartPhone, one_agent: None, tmp_path: Path) -> None:
+    phone = start_phone()
+    folder = tmp_path / "run"
+    with driver_of(write_campaign(tmp_path, phone.address, samples=15), folder) as driver:
+        assert wait_until(lambda: bool(campaign_status(folder).phones), 20)
+        status = campaign_status(folder)
+        assert (status.state, status.driver.split(" on ")[0]) == ("running", f"process {driver.pid}")
+        assert [row["address"] for row in status.phones] == [phone.address]
+        stop_campaign(folder, wait=True)
+        assert driver.wait(timeout=60) == 0
+    status = campaign_status(folder)
+    assert (status.state, status.settled < status.jobs) == ("stopped", True)
+    with Ledger(folder, read_only=True) as ledger:
+        assert ledger.open_batches("measure") == [], "the batch at work was finished"
 
 
 def test_a_phone_that_vanishes_costs_only_time(run: Run, start_phone: StartPhone, tmp_path: Path, said: Path) -> None:
