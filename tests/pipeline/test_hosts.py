@@ -232,7 +232,7 @@ def test_what_listens_and_what_is_told_of_secrets(two_hosts: Cluster, tmp_path: 
         secrets.append(key.with_name("adbkey.pub").read_text().split()[0])
     record = cluster.record("alpha"), cluster.record("beta")
     places = [tmp_path, *(Path(each.folder) for each in record if each)]
-    may_know = {folder / "phones.json", *folder.glob("ledger.sqlite*")}
+    may_know = {folder / "phones.json", *folder.glob("journal/*")}
     for path in (path for place in places for path in place.rglob("*") if path.is_file()):
         content = path.read_bytes()
         assert not any(secret.encode() in content for secret in secrets), f"a key or token in {path}"
