@@ -29,8 +29,9 @@ _ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
-    # A server that goes away is said so within seconds; by default its client tries for minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    # A server that goes away is said so within seconds; by default its client tries for minutes, for each run anew.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 
