@@ -433,6 +433,34 @@ def test_a_job_without_a_time_needs_no_second_phone() -> None:
     assert arrive(scheduler, "a2") == []
 
 
+def test_a_sister_goes_to_whichever_idle_phone_may_take_it() -> None:
+    scheduler = started(many(1), SISTERS)
+    lease = first_lease(scheduler, "a1")
+    assert arrive(scheduler, "a3") == []
+    [_, second] = scheduler.handle(Result(lease.batch, "A0", "ok", 1_000_000))
+    assert isinstance(second, Lease)
+    assert second.phone == "a3"
+    scheduler.handle(Stopped(lease.batch))
+    assert arrive(scheduler, "a2") == []
+    scheduler.handle(Left("a3", 0.0))
+    assert only(Lease, scheduler.handle(Tick(SISTERS.grace_s + 1))).phone == "a2", "a1 has measured the job itself"
+
+
+def test_a_job_and_its_sister_never_come_from_one_phone() -> None:
+    scheduler = started(many(1), SISTERS)
+    lease = first_lease(scheduler, "a1")
+    arrive(scheduler, "a2")
+    [_, second] = scheduler.handle(Result(lease.batch, "A0", "ok", 1_000_000))
+    assert isinstance(second, Lease)
+    complete(scheduler, second)
+    scheduler.handle(Unfit("a1", "hot", 1.0))
+    again = only(Lease, scheduler.handle(Stopped(lease.batch, spoiled="it got hot")))
+    assert (again.phone, again.tasks) == ("a2", (Task("A0", "measure"),))
+    superseded = only(Invalidate, scheduler.handle(Result(again.batch, "A0", "ok", 1_000_000)))
+    assert (superseded.batch, superseded.tasks) == (second.batch, (Task("A0", SISTER),))
+    assert only(Lease, scheduler.handle(Fit("a1", 2.0))).tasks == (Task("A0", SISTER),)
+
+
 def test_sisters_are_chosen_by_their_ids_alone() -> None:
     names = [f"job{i}" for i in range(4000)]
     chosen = {name for name in names if is_sister(name, 7, 0.05)}
