@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -68,7 +70,7 @@ def cost_ms(jobs: int, job: Callable[[], float]) -> float:
 
 def main(jobs: int) -> None:
     tracker_port, python = free_port(), sys.executable
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     with tempfile.TemporaryDirectory() as folder:
         library = build(Path(folder))
         address = ["--host", "127.0.0.1"]
@@ -91,7 +93,7 @@ def main(jobs: int) -> None:
             found["a session per job"] = cost_ms(max(jobs // 20, 5), alone)
         finally:
             for process in (server, tracker):
-                process.terminate()
+                os.killpg(process.pid, signal.SIGKILL)  # both have workers of their own
                 process.wait()
     print(json.dumps(found))
 
