@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class PhoneState(Enum):
-    """A phone is ready after the agent has answered, not because it was found."""
+    """A phone is ready after the agent has answered, not because it was found. docs/phones.md: what to do in each."""
 
     CONNECTING = "connecting"
     PREPARING = "preparing"
@@ -15,6 +15,10 @@ class PhoneState(Enum):
     LEASED = "leased"
     COOLING = "cooling"
     LOW_BATTERY = "low-battery"
+    POWER_SAVING = "power-saving"
+    ASLEEP = "asleep"
+    BUSY = "busy"
+    DISK_FULL = "disk-full"
     UNAUTHORIZED = "unauthorized"
     OFFLINE = "offline"
     NO_OPENCL = "no-opencl"
@@ -34,6 +38,30 @@ class PhoneState(Enum):
     def is_working(self) -> bool:
         """Whether the phone measures, or will without anybody's help."""
         return self in (PhoneState.READY, PhoneState.LEASED, PhoneState.COOLING, PhoneState.PREPARING)
+
+    @property
+    def is_unfit(self) -> bool:
+        """Whether the phone is there and prepared, but its condition forbids to measure now (pipeline/health.py)."""
+        return self in (
+            PhoneState.COOLING,
+            PhoneState.LOW_BATTERY,
+            PhoneState.POWER_SAVING,
+            PhoneState.ASLEEP,
+            PhoneState.BUSY,
+            PhoneState.DISK_FULL,
+        )
+
+    @property
+    def needs_help(self) -> bool:
+        """Whether the phone stays away until a person does what the reason says."""
+        return self in (
+            PhoneState.UNAUTHORIZED,
+            PhoneState.NO_OPENCL,
+            PhoneState.QUARANTINED,
+            PhoneState.DISK_FULL,
+            PhoneState.POWER_SAVING,
+            PhoneState.ASLEEP,
+        )
 
 
 @dataclass(frozen=True)
