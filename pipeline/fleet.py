@@ -28,7 +28,7 @@ from .interrupts import interrupts
 from .jobs import Job
 from .ledger import Ledger
 from .messages import HostNote, PhoneMessage
-from .phone_state import PhoneState, PhoneStatus
+from .phone_state import PhoneStatus
 from .phone_worker import Pace
 from .profile import DeviceProfile
 from .progress import PhoneLine, Progress
@@ -41,7 +41,6 @@ from .transport import Deadlines
 
 CLUSTER_VARIABLE = "SPLITFLEET_CLUSTER"
 _SHOW_EVERY_S = 0.5
-_HOPELESS = (PhoneState.NO_OPENCL, PhoneState.QUARANTINED, PhoneState.UNAUTHORIZED)
 
 
 @dataclass(frozen=True)
@@ -217,6 +216,9 @@ class Fleet:
                 continue
             if is_stopping:
                 break
+            if self._is_recovering():
+                stuck_since = None
+                continue
             stuck_since = stuck_since or time.monotonic()
             if self._is_hopeless() or time.monotonic() - stuck_since > self._settings.wait_for_phone_s:
                 break
@@ -243,10 +245,15 @@ class Fleet:
         if any(not status.state.is_settled for status in absent):
             return False
         # A phone that is only starting may answer in a moment; one that says why it cannot work will not.
-        return all(status.state in _HOPELESS for status in absent) or waited_s > self._settings.settle_s
+        return all(status.state.needs_help for status in absent) or waited_s > self._settings.settle_s
+
+    def _is_recovering(self) -> bool:
+        """Whether a phone cools, charges or is loaded by others: that ends by itself, however long it takes."""
+        states = [self._directory.statuses[phone.address].state for phone in self._directory.present.values()]
+        return any(state.is_unfit and not state.needs_help for state in states)
 
     def _is_hopeless(self) -> bool:
-        return all(status.state in _HOPELESS for status in self._directory.absent())
+        return all(status.state.needs_help for status in self._directory.absent())
 
     def _trouble_text(self) -> str:
         return "\n".join(f"  {trouble}" for trouble in self._directory.troubles())

@@ -54,6 +54,12 @@ def job_file(jobs: Iterable[Job]) -> str:
     return "\n".join([*lines, *(job.line() for job in jobs)]) + "\n"
 
 
+def job_ids(text: str) -> frozenset[str]:
+    """The ids of the jobs in a job file."""
+    lines = map(json.loads, text.splitlines())
+    return frozenset(line["id"] for line in lines if line["type"] == "job")
+
+
 @dataclass(frozen=True)
 class JobFactory:
     """Makes the jobs of one device class. A job's id is a hash of its content, kernel sources, device class and

@@ -48,8 +48,10 @@ class ResultsRead:
 
 @dataclass(frozen=True)
 class BatchStopped:
-    """A batch has ended: completely when `error` is empty, else the device could not finish it. `spoiled` says why its
-    results are not to be trusted: it got hot, throttled, discharging or loaded in the middle."""
+    """A batch has ended: completely when `error` is empty, else the device could not finish it.
+
+    `spoiled`: why what it measured is worth nothing (pipeline/health.py), or empty.
+    """
 
     address: str
     batch: str

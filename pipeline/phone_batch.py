@@ -6,15 +6,19 @@ started again on the same files and goes on behind the last complete line.
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from splitfleet.kernels.errors import DeviceError
 
-from .transport import STORAGE_FULL, PhoneStorageFull, Transport
+from .result_lines import MAX_LINE_BYTES, BadLine, ResultReader
+from .transport import READ_LIMIT_BYTES, STORAGE_FULL, PhoneStorageFull, Transport
 
 _TIMEOUT_S = 20.0
+_BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # it stands in shell commands
+GUARD_CELSIUS = 110.0
+"""Above what any chip runs at, so that the agent's own heat guard goes by Android's thermal status alone."""
 
 
 class AgentStopped(DeviceError):
@@ -23,20 +27,37 @@ class AgentStopped(DeviceError):
 
 @dataclass(frozen=True)
 class NewLines:
-    """Result lines that were read, and the offset (bytes) behind the last of them."""
+    """Result lines that were read, the offset (bytes) behind the last of them, and what is wrong with the next one."""
 
     lines: tuple[dict[str, Any], ...]
     offset: int
+    fault: str = ""
 
 
 class PhoneBatch:
-    """One batch on a device; `agent` is the path of the agent there."""
+    """One batch on a device; `agent` is the path of the agent there, `jobs` the ids of its jobs where they are known,
+    `max_celsius` the zone temperature above which the agent waits between jobs."""
 
-    def __init__(self, transport: Transport, agent: str, batch_id: str) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        agent: str,
+        batch_id: str,
+        jobs: frozenset[str] | None = None,
+        max_celsius: float | None = None,
+    ) -> None:
         self._transport = transport
         self._agent = agent
         self.id = batch_id
         self._folder = f"{transport.folder}/batches/{batch_id}"
+        self._reader = ResultReader(jobs)
+        self._guard_celsius = max_celsius or GUARD_CELSIUS
+        self.job_count = None if jobs is None else len(jobs)
+
+    @property
+    def name(self) -> str:
+        """Phone and batch, as messages name them."""
+        return f"{self._transport.name}: batch {self.id}"
 
     def put(self, job_file: str) -> None:
         """Writes the job file; the folder shows up whole or not at all."""
@@ -49,37 +70,49 @@ class PhoneBatch:
         """Starts the agent so that it outlives the connection."""
         # setsid, nohup and the three redirections are all needed: less dies with adb's shell. Once the process has
         # written its id it is in a session of its own, and the shell may end; a fixed pause would cost each batch more.
+        guard = f"export SPLITFLEET_MAX_CELSIUS=${{SPLITFLEET_MAX_CELSIUS:-{self._guard_celsius:g}}}"
         self._must(
-            f"cd {self._folder} && rm -f pid && {{ setsid nohup sh -c 'echo $$ > pid; exec {self._agent} run "
+            f"cd {self._folder} && rm -f pid && {guard} && {{ setsid nohup sh -c 'echo $$ > pid; exec {self._agent} run "
             "jobs.jsonl results.jsonl' >agent.log 2>&1 </dev/null & n=0; "
             "until [ -s pid ] || [ $n -ge 100 ]; do sleep 0.01; n=$((n + 1)); done; }"
         )
 
     def read(self, offset: int) -> NewLines:
-        """The complete lines from `offset` on; a torn last line is left for the next call."""
+        """The complete lines from `offset` on, up to one that is no result; a torn last line is left for later."""
         content = self._transport.read_from(f"{self._folder}/results.jsonl", offset)
-        whole = content[: content.rfind(b"\n") + 1]
-        lines = []
-        for line in whole.splitlines():
+        limit = READ_LIMIT_BYTES
+        while len(content) == limit and b"\n" not in content:
+            if limit > MAX_LINE_BYTES:
+                return NewLines((), offset, f"it is longer than {MAX_LINE_BYTES >> 20} MiB")
+            content += self._transport.read_from(f"{self._folder}/results.jsonl", offset + limit)
+            limit += READ_LIMIT_BYTES
+        return self._take(content, offset)
+
+    def _take(self, content: bytes, offset: int) -> NewLines:
+        lines: list[dict[str, Any]] = []
+        start = 0
+        while (end := content.find(b"\n", start)) >= 0:
             try:
-                lines.append(json.loads(line))
-            except ValueError:
-                raise AgentStopped(
-                    f"{self._transport.name}: batch {self.id} has an unreadable result line: {line[:80]!r}"
-                ) from None
-        return NewLines(tuple(lines), offset + len(whole))
+                line = self._reader.take(content[start:end], offset + start)
+            except BadLine as error:
+                return NewLines(tuple(lines), offset + start, f"{error}: {content[start : start + 60]!r}")
+            if line is not None:
+                lines.append(line)
+            start = end + 1
+        return NewLines(tuple(lines), offset + start)
 
     def is_running(self) -> bool:
         """Whether the agent's process lives."""
-        return self._transport.run(f'kill -0 "$(cat {self._folder}/pid)" 2>/dev/null', _TIMEOUT_S).exit_code == 0
+        return self._transport.run(f"cd {self._folder} && {_IS_RUNNING}", _TIMEOUT_S).exit_code == 0
 
     def log(self) -> str:
         """The last words of the agent."""
-        return self._transport.run(f"tail -n 3 {self._folder}/agent.log 2>/dev/null", _TIMEOUT_S).stdout.strip()
+        return self._transport.run(f"tail -n 3 {self._folder}/agent.log 2>/dev/null", _TIMEOUT_S).stdout.strip()[-1000:]
 
     def remove(self) -> None:
         """Ends the agent if it still runs, and removes the batch from the device."""
-        self._must(f'kill -9 "$(cat {self._folder}/pid 2>/dev/null)" 2>/dev/null; rm -rf {self._folder}')
+        kill = f'{_IS_RUNNING} && kill -9 "$(cat pid)"'
+        self._must(f"(cd {self._folder} 2>/dev/null && {kill}) 2>/dev/null; rm -rf {self._folder}")
 
     def _must(self, command: str) -> None:
         result = self._transport.run(command, _TIMEOUT_S)
@@ -87,14 +120,18 @@ class PhoneBatch:
             raise failed_command(self._transport, command, result.stdout)
 
 
+# A restarted phone gives process ids anew: that the process works in the batch's folder shows that it is the agent.
+_IS_RUNNING = '[ "$(readlink "/proc/$(cat pid 2>/dev/null)/cwd" 2>/dev/null)" = "$(pwd -P)" ]'
+
+
 def batches_on(transport: Transport) -> dict[str, bool]:
     """The ids of the batches that lie on the device, and whether an agent works on each."""
-    each = 'kill -0 "$(cat "$b/pid" 2>/dev/null)" 2>/dev/null && echo "$b running" || echo "$b idle"'
+    each = f'(cd "$b" && {_IS_RUNNING}) && echo "$b running" || echo "$b idle"'
     listing = transport.run(
         f"cd {transport.folder}/batches 2>/dev/null && for b in *; do {each}; done; true", _TIMEOUT_S
     ).stdout
-    found = (line.split() for line in listing.splitlines())
-    return {name: state == "running" for name, state in found if name != "*" and not name.endswith(".new")}
+    found = [line.split(" ") for line in listing.splitlines()]
+    return {words[0]: words[1:] == ["running"] for words in found if _BATCH_ID.fullmatch(words[0])}
 
 
 def failed_command(transport: Transport, command: str, output: str) -> DeviceError:

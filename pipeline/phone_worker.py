@@ -6,11 +6,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from splitfleet.kernels.errors import DeviceError, SplitfleetError
+from splitfleet.kernels.errors import SplitfleetError
 
+from .batch_follower import follow_batch
 from .conditions import Conditions
+from .health import Cooling, Limits, spoiled
+from .jobs import job_ids
 from .messages import (
     BatchStopped,
     FollowBatch,
@@ -24,26 +28,25 @@ from .messages import (
     StartBatch,
     StatusChanged,
 )
+from .pace import Pace
 from .phone import Identity, NoOpenCL, Phone, prepare
 from .phone_batch import AgentStopped, PhoneBatch, batches_on
+from .phone_lock import PhoneLock
 from .phone_state import PhoneState, PhoneStatus
+from .quarantine import Quarantined, TroubleRecord
 from .readings import Readings, read_readings
-from .transport import CommandTimeout, PhoneStorageFull, PhoneUnauthorized, PhoneUnreachable, Transport
+from .transport import (
+    CommandTimeout,
+    GarbledLink,
+    PhoneStorageFull,
+    PhoneUnauthorized,
+    PhoneUnreachable,
+    Transport,
+)
 
+__all__ = ["Pace", "PhonePlace", "PhoneWorker"]
 
-@dataclass(frozen=True)
-class Pace:
-    """How often a worker looks and tries, in seconds. Polling is slow on purpose: the host must stay quiet while
-    phones measure, and a shell call costs the phone something too."""
-
-    poll_s: float = 1.0
-    retry_s: float = 2.0
-    idle_s: float = 10.0
-    blocked_s: float = 30.0
-    stall_s: float = 180.0
-
-
-_MAX_STARTS_WITHOUT_PROGRESS = 3
+_FRESH_S = 2.0  # readings of the end of one batch serve for the start of the next
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,19 @@ class PhonePlace:
     identify: Callable[[Transport], Identity]
 
 
+@dataclass
+class _Evidence:
+    """What is known of the condition that a batch is measured in; kept while the phone is away."""
+
+    batch: str
+    before: Readings
+    telemetry: list[dict[str, Any]] = field(default_factory=list)
+
+
 class PhoneWorker(threading.Thread):
     """The thread of one phone. `report` is called from it with each message. `owner` marks the batches that are
-    this campaign's: their ids start with it. `conditions` are what the campaign asks of the phone."""
+    this campaign's: their ids start with it; `campaign` is its name, for those who meet it on the phone.
+    `conditions` are what the campaign asks of the phone, `limits` those of its health."""
 
     def __init__(
         self,
@@ -66,21 +79,31 @@ class PhoneWorker(threading.Thread):
         report: Callable[[PhoneMessage], None],
         pace: Pace | None = None,
         conditions: Conditions | None = None,
+        *,
+        limits: Limits | None = None,
+        campaign: str = "",
     ) -> None:
         super().__init__(name=f"phone {place.address}", daemon=True)
         self._commands: queue.Queue[tuple[int, PhoneCommand]] = queue.Queue()
         self._place = place
         self._owner = owner
+        self._campaign = campaign
         self._report = report
         self._pace = pace or Pace()
         self._conditions = conditions or Conditions()
+        self._limits = limits or Limits()
+        self._cooling = Cooling(self._limits)
+        self._troubles = TroubleRecord(self._pace.quarantine_s)
         self._stopping = threading.Event()
         self._status = PhoneStatus(place.address, PhoneState.CONNECTING)
         self._transport: Transport | None = None
+        self._lock: PhoneLock
         self._known: Phone | None = None
         self._session = time.monotonic_ns()  # a thread that takes this one's place has other sessions
         self._is_announced = False
-        self._last_readings = 0.0
+        self._readings = Readings()
+        self._readings_s = float("-inf")
+        self._evidence: _Evidence | None = None
 
     def command(self, session: int, command: PhoneCommand) -> None:
         """Queues a command, unless the phone has gone away since the arrival that `session` names."""
@@ -92,57 +115,72 @@ class PhoneWorker(threading.Thread):
 
     def run(self) -> None:
         while not self._stopping.is_set():
-            pause_s = self._pace.retry_s
-            try:
-                self._serve(self._arrive())
-            except PhoneUnauthorized as error:
-                self._leave(PhoneState.UNAUTHORIZED, str(error))
-            except (PhoneUnreachable, CommandTimeout) as error:
-                self._leave(PhoneState.OFFLINE, str(error))
-            except NoOpenCL as error:
-                self._leave(PhoneState.NO_OPENCL, str(error))
-                pause_s = self._pace.blocked_s
-            except SplitfleetError as error:
-                self._leave(PhoneState.QUARANTINED, str(error))
-                pause_s = self._pace.blocked_s
-            except Exception as error:
-                # A fault of ours must not end the thread in silence: the phone would seem to work for ever.
-                self._leave(PhoneState.QUARANTINED, f"{self._place.address}: internal error: {error!r}")
-                pause_s = self._pace.blocked_s
-            self._stopping.wait(pause_s)
+            self._stopping.wait(self._serve_until_trouble())
         if self._transport:
             self._transport.close()
+
+    def _serve_until_trouble(self) -> float:
+        """Returns how long to wait before the next try, in seconds."""
+        pace = self._pace
+        try:
+            self._serve(self._arrive())
+        except PhoneUnauthorized as error:
+            return self._leave(PhoneState.UNAUTHORIZED, str(error), pace.retry_s)
+        except (PhoneUnreachable, CommandTimeout) as error:
+            if isinstance(error, GarbledLink):
+                self._troubles.note(str(error), time.monotonic(), self._readings.boot_id)
+            return self._leave(PhoneState.OFFLINE, str(error), pace.retry_s)
+        except PhoneStorageFull as error:
+            return self._leave(PhoneState.DISK_FULL, str(error), pace.blocked_s)
+        except NoOpenCL as error:
+            return self._leave(PhoneState.NO_OPENCL, str(error), pace.blocked_s)
+        except SplitfleetError as error:
+            return self._leave(PhoneState.QUARANTINED, str(error), pace.blocked_s)
+        except Exception as error:
+            # A fault of ours must not end the thread in silence: the phone would seem to work for ever.
+            reason = f"{self._place.address}: internal error: {error!r}; report it, with the phone's model"
+            return self._leave(PhoneState.QUARANTINED, reason, pace.blocked_s)
+        return 0.0
 
     def _arrive(self) -> Phone:
         """Connects and prepares, waits until the phone may measure, and announces it."""
         if self._transport is None:
             self._transport = self._place.connect(self._prompted)
+            self._lock = PhoneLock(self._transport, self._owner, self._campaign, self._pace.lock_stale_s)
         identity = self._place.identify(self._transport)
-        what = "puts the agent in place; where it must be built first, that takes a minute"
-        self._set(PhoneState.PREPARING, what, serial=identity.serial, model=identity.model)
-        # A phone that only was away is not asked again: a job may be running there right now.
-        if self._known is None or self._known.identity != identity or not self._known.is_installed():
-            self._known = prepare(self._transport, identity, self._conditions)
-        self._set(PhoneState.PREPARING, device_class=self._known.profile.device_class)
-        batches = self._own_batches(self._transport)
+        self._take_readings()
+        if reason := self._troubles.sentence(time.monotonic(), self._readings.boot_id):
+            raise Quarantined(f"{self._place.address}: {reason}")
+        known = self._prepared(self._transport, identity)
+        batches = tuple(name for name in batches_on(self._transport) if name.startswith(self._owner))
         if not batches:
-            self._wait_until_fit(self._known)
+            self._lock.release()
+            self._wait_until_fit()
         self._set(PhoneState.READY)
         self._session += 1
         self._is_announced = True
-        arrival = PhoneArrived(self._place.address, self._session, identity.serial, self._known.profile, batches)
-        self._report(arrival)
+        self._report(PhoneArrived(self._place.address, self._session, identity.serial, known.profile, batches))
+        return known
+
+    def _prepared(self, transport: Transport, identity: Identity) -> Phone:
+        # A phone that only was away is not asked again: a job may be running there right now.
+        if self._known is None or self._known.identity != identity or not self._known.is_installed():
+            self._set(PhoneState.PREPARING, "", serial=identity.serial, model=identity.model)
+            self._hold()
+            what = "puts the agent in place; where it must be built first, that takes a minute"
+            self._set(PhoneState.PREPARING, what)
+            self._known = prepare(transport, identity, self._conditions)
+        self._set(PhoneState.PREPARING, device_class=self._known.profile.device_class)
         return self._known
 
-    def _own_batches(self, transport: Transport) -> tuple[str, ...]:
-        """This campaign's batches on the phone. Waits while another campaign measures there."""
-        while True:
-            found = batches_on(transport)
-            others = [name for name, is_running in found.items() if is_running and not name.startswith(self._owner)]
-            if not others or self._stopping.is_set():
-                return tuple(name for name in found if name.startswith(self._owner))
-            self._set(PhoneState.LEASED, f"another campaign measures on it (batch {others[0]}); waits until it ends")
-            self._stopping.wait(self._pace.idle_s)
+    def _hold(self) -> None:
+        """Takes the phone's lock; waits while another campaign measures."""
+        while not self._stopping.is_set():
+            holder = self._lock.acquire()
+            if holder is None:
+                return
+            self._set(PhoneState.LEASED, f"{holder}; waits for its turn")
+            self._stopping.wait(self._pace.poll_s)
 
     def _serve(self, phone: Phone) -> None:
         """Executes commands until the phone makes trouble or the thread shall stop.
@@ -155,103 +193,124 @@ class PhoneWorker(threading.Thread):
             except queue.Empty:
                 if self._stopping.is_set():
                     return
-                self._look_after(phone)
+                self._look_after()
                 continue
             if session != self._session:
                 continue
-            if isinstance(command, RetirePhone):
-                self._known = None  # it is prepared anew, as a phone that nobody has seen before
-                raise DeviceError(f"{self._place.address}: {command.reason}")
-            batch = phone.batch(command.batch)
             match command:
+                case RetirePhone(reason=reason):
+                    self._known = None  # it is prepared anew, as a phone that nobody has seen before
+                    self._troubles.confine(reason, time.monotonic(), self._readings.boot_id)
+                    raise Quarantined(f"{self._place.address}: {self._troubles.sentence(time.monotonic(), '')}")
                 case RemoveBatch():
-                    batch.remove()
+                    phone.batch(command.batch).remove()
                 case StartBatch(job_file=job_file) if not self._stopping.is_set():
-                    self._execute(phone, batch, 0, job_file)
+                    self._start(phone.batch(command.batch, job_ids(job_file), self._limits.max_celsius), job_file)
                 case FollowBatch(offset=offset):
-                    self._execute(phone, batch, offset, None)
+                    self._hold()
+                    self._follow(phone.batch(command.batch, max_celsius=self._limits.max_celsius), offset)
 
-    def _execute(self, phone: Phone, batch: PhoneBatch, offset: int, job_file: str | None) -> None:
-        before = self._take_readings(phone.transport)
+    def _start(self, batch: PhoneBatch, job_file: str) -> None:
+        self._wait_until_fit()
+        if self._lock.is_wanted():
+            self._stopping.wait(2 * self._pace.poll_s)  # the other one looks every poll_s
+        self._hold()
+        if self._stopping.is_set():
+            return
+        self._evidence = _Evidence(batch.id, self._fresh_readings())
+        batch.put(job_file)
+        batch.start()
+        self._follow(batch, 0)
+
+    def _follow(self, batch: PhoneBatch, offset: int) -> None:
+        """Reads a batch to its end and reports it."""
         self._set(PhoneState.LEASED)
-        if job_file is not None:
-            batch.put(job_file)
-            batch.start()
-        error = ""
+        if self._evidence is None or self._evidence.batch != batch.id:
+            self._evidence = _Evidence(batch.id, self._fresh_readings())
+        evidence, error = self._evidence, ""
         try:
-            self._follow(batch, offset)
+            for news in follow_batch(batch, offset, self._pace, self._stopping):
+                self._lock.renew()
+                if news.lines:
+                    self._report(ResultsRead(self._place.address, batch.id, news.lines, news.offset))
+                    evidence.telemetry += [line for line in news.lines if line.get("type") == "telemetry"]
+                    self._show_heat(news.lines)
         except AgentStopped as stopped:
             error = str(stopped)
         if self._stopping.is_set():
             return
-        after = self._wait_until_fit(phone)
-        self._set(PhoneState.READY)
-        self._report(BatchStopped(self._place.address, batch.id, before, after, error))
+        self._conclude(evidence, error)
 
-    def _follow(self, batch: PhoneBatch, offset: int) -> None:
-        """Reports results as they come, until the batch's last line. Starts the agent again where it died.
+    def _conclude(self, evidence: _Evidence, error: str) -> None:
+        after = self._take_readings()
+        self._lock.release()
+        self._evidence = None
+        # First how the phone is, then that it is free: nobody shall give work to a hot phone.
+        self._show_fitness()
+        reason = spoiled(evidence.before, after, evidence.telemetry, self._limits)
+        self._report(BatchStopped(self._place.address, evidence.batch, evidence.before, after, error, reason))
+        if not error:
+            self._troubles.forgive()
+            return
+        self._troubles.note(error, time.monotonic(), after.boot_id)
+        if sentence := self._troubles.sentence(time.monotonic(), after.boot_id):
+            raise Quarantined(f"{self._place.address}: {sentence}")
 
-        Raises AgentStopped when it dies over and over at the same place, or says nothing for too long.
-        """
-        starts, last_news = 0, time.monotonic()
-        while not self._stopping.is_set():
-            news = batch.read(offset)
-            if news.lines:
-                offset, starts, last_news = news.offset, 0, time.monotonic()
-                self._report(ResultsRead(self._place.address, batch.id, news.lines, offset))
-                if news.lines[-1].get("type") == "end":
-                    return
-                continue
-            if not batch.is_running() and not batch.read(offset).lines:
-                if starts == _MAX_STARTS_WITHOUT_PROGRESS:
-                    raise self._agent_stopped(batch, f"the agent ended {starts + 1} times without a new result")
-                starts += 1
-                batch.start()
-            elif time.monotonic() - last_news > self._pace.stall_s:
-                raise self._agent_stopped(batch, f"no result for {self._pace.stall_s:.0f} s")
-            self._stopping.wait(self._pace.poll_s)
+    def _show_heat(self, lines: tuple[dict[str, Any], ...]) -> None:
+        """While the agent waits for the phone to cool, the batch goes on, but the phone does not measure."""
+        for line in lines:
+            if line.get("when") == "hot":
+                self._set(PhoneState.COOLING, "its agent waits between two jobs until it is cooler")
+            elif line.get("when") in ("cool", "still_hot"):
+                self._set(PhoneState.LEASED)
 
-    def _agent_stopped(self, batch: PhoneBatch, what: str) -> DeviceError:
-        log = batch.log()
-        if "No space left on device" in log:
-            return PhoneStorageFull(f"{self._place.address}: disk full: the agent cannot write its results; free some")
-        return AgentStopped(f"{self._place.address}: batch {batch.id}: {what}; it said: {log or 'nothing'}")
-
-    def _wait_until_fit(self, phone: Phone) -> Readings:
-        """Waits while the phone is hot or low; returns the last readings."""
-        while True:
-            readings = self._take_readings(phone.transport)
-            obstacle = readings.obstacle()
-            if obstacle is None or self._stopping.is_set():
-                return readings
-            self._set(obstacle[0], obstacle[1])
+    def _wait_until_fit(self) -> None:
+        """Waits while the phone is hot, low, or otherwise unfit to measure."""
+        while not self._show_fitness() and not self._stopping.is_set():
             self._stopping.wait(self._pace.idle_s)
+            self._take_readings()
 
-    def _look_after(self, phone: Phone) -> None:
-        """An idle phone is asked now and then, so that one that was unplugged is noticed."""
-        if time.monotonic() - self._last_readings > self._pace.idle_s:
-            self._take_readings(phone.transport)
+    def _show_fitness(self) -> bool:
+        """Sets the state by readings that are fresh; returns whether the phone may measure."""
+        readings = self._fresh_readings()
+        found = self._cooling.obstacle(readings, self._readings_s)
+        if found:
+            self._set(found.state, found.reason)
+        elif self._status.state.is_unfit or self._is_announced:
+            self._set(PhoneState.READY)
+        return found is None
 
-    def _take_readings(self, transport: Transport) -> Readings:
-        readings = read_readings(transport)
-        self._last_readings = time.monotonic()
+    def _look_after(self) -> None:
+        """An idle phone is asked now and then: one that was unplugged is noticed, and one that got hot."""
+        if time.monotonic() - self._readings_s > self._pace.idle_s:
+            self._take_readings()
+            self._show_fitness()
+
+    def _fresh_readings(self) -> Readings:
+        return self._readings if time.monotonic() - self._readings_s < _FRESH_S else self._take_readings()
+
+    def _take_readings(self) -> Readings:
+        assert self._transport is not None
+        self._readings = read_readings(self._transport)
+        self._readings_s = time.monotonic()
         self._set(
             self._status.state,
             self._status.reason,
-            temperature_c=readings.hottest_c,
-            battery_percent=readings.battery_percent,
+            temperature_c=self._readings.hottest_c,
+            battery_percent=self._readings.battery_percent,
         )
-        return readings
+        return self._readings
 
     def _prompted(self) -> None:
         # Not settled yet: the person may confirm in a moment.
         self._set(PhoneState.CONNECTING, "it asks on its screen whether to allow USB debugging: confirm it there")
 
-    def _leave(self, state: PhoneState, reason: str) -> None:
+    def _leave(self, state: PhoneState, reason: str, pause_s: float) -> float:
         self._set(state, reason)
         if self._is_announced:
             self._is_announced = False
             self._report(PhoneLeft(self._place.address, reason))
+        return pause_s
 
     def _set(self, state: PhoneState, reason: str = "", **changes: object) -> None:
         status = replace(self._status, state=state, reason=reason, **changes)  # type: ignore[arg-type]

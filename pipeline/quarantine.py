@@ -21,7 +21,7 @@ class TroubleRecord:
     def __init__(self, rest_s: float) -> None:
         self._rest_s = rest_s
         self._count = 0
-        self._last = ""
+        self._reason = ""
         self._until_s: float | None = None
         self._boot_id = ""
 
@@ -32,9 +32,12 @@ class TroubleRecord:
     def note(self, trouble: str, at_s: float, boot_id: str) -> None:
         """A batch broke off, or the link delivered nonsense. `boot_id`: the phone's, empty where it is not known."""
         self._count += 1
-        self._last = trouble
         if self._count >= MAX_TROUBLES:
-            self._until_s, self._boot_id = at_s + self._rest_s, boot_id
+            self.confine(f"{self._count} troubles in a row, the last: {trouble}", at_s, boot_id)
+
+    def confine(self, reason: str, at_s: float, boot_id: str) -> None:
+        """Puts the phone into quarantine, whatever its record."""
+        self._reason, self._until_s, self._boot_id = reason, at_s + self._rest_s, boot_id
 
     def sentence(self, at_s: float, boot_id: str) -> str:
         """Why the phone is in quarantine now, or ""."""
@@ -43,7 +46,5 @@ class TroubleRecord:
         if at_s >= self._until_s or (boot_id and self._boot_id and boot_id != self._boot_id):
             self._count, self._until_s = MAX_TROUBLES - 1, None
             return ""
-        return (
-            f"{self._count} troubles in a row, the last: {self._last}; restart the phone to try it at once, else it is "
-            f"tried again in {(self._until_s - at_s) / 60:.0f} min"
-        )
+        minutes = (self._until_s - at_s) / 60
+        return f"{self._reason}; restart the phone to try it at once, else it is tried again in {minutes:.0f} min"

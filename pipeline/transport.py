@@ -2,6 +2,7 @@
 
     DeviceError
         PhoneUnreachable     no answer, or the link broke: try again later
+            GarbledLink      what came over the link is no ADB: its checksum or its packets are wrong
         PhoneUnauthorized    the phone has not accepted this host's key
         PhoneStorageFull     no space left for what was to be written
         CommandTimeout       a command did not end within its deadline
@@ -20,6 +21,10 @@ from splitfleet.kernels.errors import DeviceError
 
 class PhoneUnreachable(DeviceError):
     """The phone does not answer, or the link to it broke."""
+
+
+class GarbledLink(PhoneUnreachable):
+    """What the phone sends is no ADB, or was damaged on its way."""
 
 
 class PhoneUnauthorized(DeviceError):

@@ -172,7 +172,7 @@ def test_devices_shows_a_phone_and_its_class(splitfleet: Splitfleet, start_phone
     [
         (PHONE.replace("always", "never"), "unauthorized", "USB debugging"),
         (PHONE + "[gpu]\nopencl = false\n", "no-opencl", "has no usable OpenCL"),
-        (PHONE + "[storage]\nfree_bytes = 1000\n", "quarantined", "disk full"),
+        (PHONE + "[storage]\nfree_bytes = 1000\n", "disk-full", "disk full"),
     ],
 )
 def test_a_phone_that_cannot_work_says_why(

@@ -234,7 +234,7 @@ def test_it_goes_on_with_the_phones_that_work(run: Run, start_phone: StartPhone,
     [
         ({'"always"': '"never"'}, 'unauthorized: .*confirm "Allow USB debugging"'),
         ({"\n\n": "\n", "$": "[gpu]\nopencl = false\n"}, "no-opencl: .*has no usable OpenCL"),
-        ({"$": "[storage]\nfree_bytes = 50000\n"}, "quarantined: .*disk full"),
+        ({"$": "[storage]\nfree_bytes = 50000\n"}, "disk-full: .*disk full"),
     ],
 )
 def test_a_phone_that_cannot_work_is_explained(

@@ -18,6 +18,7 @@ from splitfleet.kernels.operators import Linear
 from splitfleet.pipeline.adb_transport import AdbTransport
 from splitfleet.pipeline.agent_build import agents_folder, sources_digest
 from splitfleet.pipeline.campaign import Repeat
+from splitfleet.pipeline.health import Limits
 from splitfleet.pipeline.jobs import Job, JobFactory, job_file
 from splitfleet.pipeline.local_device import local_transport
 from splitfleet.pipeline.messages import (
@@ -41,7 +42,8 @@ from ..infra.phones import PHONE, RunningPhone, wait_until
 StartPhone = Callable[..., RunningPhone]
 QUICK = Repeat(warmup=1, min_count=1, min_time_us=0, max_count=2, max_time_us=20_000)
 SLOW = Repeat(warmup=1, min_count=1, min_time_us=400_000, max_count=10_000, max_time_us=800_000)
-PACE = Pace(poll_s=0.1, retry_s=0.2, idle_s=0.5, blocked_s=0.5, stall_s=30.0)
+PACE = Pace(poll_s=0.1, retry_s=0.2, idle_s=0.5, blocked_s=0.5, stall_s=30.0, quarantine_s=30.0, lock_stale_s=1.5)
+LIMITS = Limits(steady_s=1.0)
 
 
 def jobs_for(phone_or_profile: Phone | PhoneArrived, count: int, repeat: Repeat = QUICK) -> list[Job]:
@@ -61,7 +63,9 @@ class Watched:
             return AdbTransport(address, deadlines=Deadlines(connect_s=3.0, authorize_s=1.0), on_prompt=on_prompt)
 
         self.messages: queue.Queue[PhoneMessage] = queue.Queue()
-        self.worker = PhoneWorker(PhonePlace(address, connect, identify_android), owner, self.messages.put, PACE)
+        self.worker = PhoneWorker(
+            PhonePlace(address, connect, identify_android), owner, self.messages.put, PACE, limits=LIMITS
+        )
         self.lines: list[dict[str, Any]] = []
         self.offset = 0
         self.worker.start()
@@ -188,7 +192,7 @@ def test_another_campaigns_work_is_not_disturbed(watch: Callable[..., Watched], 
     first.worker.command(arrived.session, StartBatch("first-1", job_file(jobs_for(arrived, 4, SLOW))))
     first.wait_for(ResultsRead)
     second = watch(phone, "second")
-    assert "another campaign measures on it (batch first-1)" in second.wait_for_state(PhoneState.LEASED)
+    assert "another campaign (first), process" in second.wait_for_state(PhoneState.LEASED)
     assert first.wait_for(BatchStopped).error == ""
     assert second.wait_for(PhoneArrived).batches == ()
 
