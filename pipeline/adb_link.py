@@ -1,4 +1,4 @@
-"""ADB connections over TCP and USB for adb-shell, and the host's ADB key."""
+"""ADB connections over TCP for adb-shell, and the host's ADB key."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ import select
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
-from adb_shell.adb_device import UsbTransport
 from adb_shell.auth.keygen import keygen
 from adb_shell.auth.sign_cryptography import CryptographySigner
 from adb_shell.exceptions import TcpTimeoutException
 from adb_shell.transport.tcp_transport import TcpTransport
 from filelock import FileLock
-
-from splitfleet.kernels.errors import UserError
 
 
 def splitfleet_home() -> Path:
@@ -54,18 +50,6 @@ class WholeWriteTcp(TcpTransport):  # type: ignore[misc]  # adb-shell has no typ
                 raise TcpTimeoutException(f"could not send {len(rest)} of {len(data)} bytes in {transport_timeout_s} s")
             rest = rest[self._connection.send(rest) :]
         return len(data)
-
-
-def usb_serials() -> list[str]:
-    """The serials of phones on this host's USB with debugging on. Raises UserError without libusb."""
-    if UsbTransport is None:
-        raise UserError("phones on USB need libusb for Python: pip install 'splitfleet[fleet]', or set usb = false")
-    return sorted(link.serial_number for link in UsbTransport.find_all_adb_devices())
-
-
-def usb_link(serial: str) -> Any:
-    """The USB transport of one phone; opens nothing yet."""
-    return UsbTransport.find_adb(serial=serial)
 
 
 def host_key() -> CryptographySigner:

@@ -1,10 +1,11 @@
-"""A phone over ADB, by TCP or USB. What adb-shell does wrong is known here and in adb_link, and nowhere else."""
+"""A phone over ADB, by TCP or USB. What adb-shell does wrong is known in the adb_* modules and nowhere else."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import stat
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,19 +24,20 @@ from adb_shell.exceptions import (
     InvalidResponseError,
     PushFailedError,
     TcpTimeoutException,
-    UsbReadFailedError,
-    UsbWriteFailedError,
 )
 
 from splitfleet.kernels.errors import DeviceError
 
-from .adb_link import WholeWriteTcp, host_key, usb_link
+from .adb_guard import BadPacket, GuardedLink, ServiceRefused
+from .adb_link import WholeWriteTcp, host_key
+from .adb_usb import UsbLink
 from .transport import (
     READ_LIMIT_BYTES,
     STORAGE_FULL,
     CommandResult,
     CommandTimeout,
     Deadlines,
+    GarbledLink,
     PhoneStorageFull,
     PhoneUnauthorized,
     PhoneUnreachable,
@@ -44,13 +46,21 @@ from .transport import (
 _TIMED_OUT = (TcpTimeoutException, AdbTimeoutError)
 _BROKEN = (
     AdbConnectionError,
+    OSError,
+)
+# adb-shell also lets errors of struct, of a table and of text through where the packets' content is nonsense.
+_GARBLED = (
+    BadPacket,
     InvalidChecksumError,
     InvalidCommandError,
     InvalidResponseError,
-    UsbReadFailedError,
-    UsbWriteFailedError,
-    OSError,
+    struct.error,
+    KeyError,
+    ValueError,
 )
+_ALLOWANCE_BYTES = 16 << 20
+"""What a shell command may print, protocol and all; files are counted apart."""
+_LONGEST_FILE_BYTES = 1 << 30
 _EXIT_CODE = re.compile(r"splitfleet-exit=(\d+)\r?\n?\Z")
 
 
@@ -78,6 +88,7 @@ class AdbTransport:
         self._prompted = False
         self._lock = threading.Lock()
         self._device: AdbDevice | None = None
+        self._guard = GuardedLink(UsbLink(address) if usb else WholeWriteTcp(*_host_port(address)))
 
     def run(self, command: str, timeout_s: float) -> CommandResult:
         # The old shell service, which every phone has, tells no exit code: the shell itself must, and it must
@@ -98,6 +109,7 @@ class AdbTransport:
     def pull(self, remote: str, local: Path) -> None:
         content = BytesIO()
         with self._connection(self._deadlines.transfer_s, remote) as device:
+            self._guard.allowance_bytes = _LONGEST_FILE_BYTES
             device.pull(remote, content, **self._transfer_limits)
         local.write_bytes(content.getvalue())
 
@@ -122,6 +134,7 @@ class AdbTransport:
         with self._lock:
             if self._device is None:
                 self._device = self._connect()
+            self._guard.allowance_bytes = _ALLOWANCE_BYTES
             try:
                 yield self._device
             except (PushFailedError, AdbCommandFailureException) as error:
@@ -132,6 +145,16 @@ class AdbTransport:
                 raise CommandTimeout(
                     f"{self.name}: no answer within {timeout_s:g} s; it may hang: unlock it, or restart it"
                 ) from error
+            except ServiceRefused as error:
+                self._drop()
+                raise DeviceError(
+                    f"{self.name}: it refuses this service of ADB; is its debugging on and its Android 5 or newer?"
+                ) from error
+            except _GARBLED as error:
+                self._drop()
+                raise GarbledLink(
+                    f"{self.name}: the link is garbled ({error}); try another cable or network, or restart the phone"
+                ) from error
             except _BROKEN as error:
                 self._drop()
                 raise PhoneUnreachable(
@@ -141,8 +164,8 @@ class AdbTransport:
     def _connect(self) -> AdbDevice:
         self._prompted = False
         key = host_key()
-        link = usb_link(self._address) if self._usb else WholeWriteTcp(*_host_port(self._address))
-        device = AdbDevice(link, default_transport_timeout_s=self._deadlines.connect_s)
+        device = AdbDevice(self._guard, default_transport_timeout_s=self._deadlines.connect_s)
+        self._guard.allowance_bytes = _ALLOWANCE_BYTES
         limits = self._deadlines
         try:
             device.connect(
@@ -152,7 +175,7 @@ class AdbTransport:
                 auth_timeout_s=limits.authorize_s,
                 auth_callback=self._prompt,
             )
-        except (DeviceAuthError, *_TIMED_OUT, *_BROKEN) as error:
+        except (DeviceAuthError, *_TIMED_OUT, *_GARBLED, *_BROKEN) as error:
             device.close()
             # adb-shell tells neither a denied nor an ignored prompt from a dead phone; that it was shown does.
             if self._prompted or isinstance(error, DeviceAuthError):

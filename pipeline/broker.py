@@ -11,8 +11,9 @@ from pathlib import Path
 
 from splitfleet.kernels.errors import SplitfleetError
 
-from .adb_link import splitfleet_home, usb_serials
+from .adb_link import splitfleet_home
 from .adb_transport import AdbTransport
+from .adb_usb import usb_serials
 from .campaign import Phones
 from .code_version import code_version
 from .conditions import Conditions
