@@ -90,9 +90,9 @@ def _is_usb_error(error: Exception) -> bool:
 
 
 def _translated(error: Exception, cause: object) -> Exception:
-    if type(cause).__name__ == "USBErrorTimeout":
-        return TcpTimeoutException(str(error))
-    return OSError(str(error))
+    is_silent = type(cause).__name__ == "USBErrorTimeout"
+    found: Exception = TcpTimeoutException(str(error)) if is_silent else OSError(str(error))
+    return found
 
 
 def _advice(error: Exception) -> str:
