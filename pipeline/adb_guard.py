@@ -12,12 +12,16 @@ from typing import Any
 from adb_shell.transport.base_transport import BaseTransport
 
 _HEADER = struct.Struct("<6I")
-_OPEN, _OKAY, _CLSE = (int.from_bytes(name, "little") for name in (b"OPEN", b"OKAY", b"CLSE"))
+_OPEN, _OKAY, _CLSE, _STLS = (int.from_bytes(name, "little") for name in (b"OPEN", b"OKAY", b"CLSE", b"STLS"))
 _MAX_PAYLOAD_BYTES = 1 << 20
 
 
 class ServiceRefused(Exception):
     """The phone does not open the service that was asked for."""
+
+
+class TlsWanted(Exception):
+    """The phone speaks TLS only, as Android's wireless debugging does."""
 
 
 class BadPacket(Exception):
@@ -74,6 +78,8 @@ class GuardedLink(BaseTransport):  # type: ignore[misc]  # adb-shell has no type
         command, _, local_id, length, _, magic = header
         if magic != command ^ 0xFFFFFFFF:
             raise BadPacket("what it sends is no ADB, or was damaged on the way")
+        if command == _STLS:
+            raise TlsWanted
         if length > _MAX_PAYLOAD_BYTES:
             raise BadPacket(f"it announces a packet of {length} bytes; ADB's longest has {_MAX_PAYLOAD_BYTES}")
         self.allowance_bytes -= length

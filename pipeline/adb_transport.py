@@ -28,7 +28,7 @@ from adb_shell.exceptions import (
 
 from splitfleet.kernels.errors import DeviceError
 
-from .adb_guard import BadPacket, GuardedLink, ServiceRefused
+from .adb_guard import BadPacket, GuardedLink, ServiceRefused, TlsWanted
 from .adb_link import WholeWriteTcp, host_key
 from .adb_usb import UsbLink
 from .transport import (
@@ -175,6 +175,12 @@ class AdbTransport:
                 auth_timeout_s=limits.authorize_s,
                 auth_callback=self._prompt,
             )
+        except TlsWanted as error:
+            device.close()
+            raise PhoneUnauthorized(
+                f"{self.name}: unauthorized: Android's wireless debugging asks for TLS, which cannot be paired from "
+                "here; plug the phone in, run adb tcpip 5555, and name its address with port 5555"
+            ) from error
         except (DeviceAuthError, *_TIMED_OUT, *_GARBLED, *_BROKEN) as error:
             device.close()
             # adb-shell tells neither a denied nor an ignored prompt from a dead phone; that it was shown does.

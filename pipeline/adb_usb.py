@@ -18,6 +18,11 @@ NO_PERMISSION = (
 HELD = "another program holds it, most often an adb server: adb kill-server"
 
 
+def has_usb() -> bool:
+    """Whether phones on USB can be looked for: whether libusb is there."""
+    return UsbTransport is not None
+
+
 def usb_serials() -> list[str]:
     """The serials of phones on this host's USB with debugging on; one that this user may not open has none to show.
 

@@ -28,10 +28,9 @@ from .interrupts import interrupts
 from .jobs import Job
 from .ledger import Ledger
 from .messages import HostNote, PhoneMessage
-from .phone_state import PhoneStatus
 from .phone_worker import Pace
 from .profile import DeviceProfile
-from .progress import PhoneLine, Progress
+from .progress import Progress, status_line
 from .ray_session import ray_session
 from .resuming import JobPlanner
 from .run import Run
@@ -228,7 +227,7 @@ class Fleet:
     def _look(self) -> None:
         for message in self._poll(wait_s=0.5):
             self._directory.take(message)
-        self._progress.show([_line(status) for status in self._directory.statuses.values()])
+        self._progress.show([status_line(status) for status in self._directory.statuses.values()])
 
     def _poll(self, wait_s: float) -> list[PhoneMessage]:
         """The phones' messages; what is to be said of hosts is said."""
@@ -264,7 +263,3 @@ class Fleet:
             profile.save(self.folder / "profiles")
         content = {"schema": 1, "phones": self.ledger.phones()}
         (self.folder / "phones.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
-
-
-def _line(status: PhoneStatus) -> PhoneLine:
-    return PhoneLine(status.address, status, 0, 0, 0, 0.0, None, status.reason)

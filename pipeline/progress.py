@@ -39,6 +39,11 @@ class PhoneLine:
     trouble: str
 
 
+def status_line(status: PhoneStatus) -> PhoneLine:
+    """A phone that is only looked at."""
+    return PhoneLine(status.address, status, 0, 0, 0, 0.0, None, status.reason)
+
+
 class Progress(Protocol):
     """Where a running fleet is shown."""
 

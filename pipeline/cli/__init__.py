@@ -15,6 +15,7 @@ from splitfleet.kernels.errors import HarnessError, SplitfleetError
 from .agent import app as agent_verbs
 from .campaign import app as campaign_verbs
 from .devices import add_verbs as add_device_verbs
+from .doctor import add_verb as add_doctor_verb
 from .host import app as host_verbs
 from .kernels import app as kernel_verbs
 from .models import add_verbs as add_model_verbs
@@ -35,7 +36,7 @@ app.add_typer(host_verbs, name="host")
 app.add_typer(package_verbs, name="package")
 app.add_typer(kernel_verbs, name="kernels")
 app.add_typer(agent_verbs, name="agent")
-for add_verbs in (add_device_verbs, add_model_verbs, add_tune_verb, add_ui_verb):
+for add_verbs in (add_device_verbs, add_doctor_verb, add_model_verbs, add_tune_verb, add_ui_verb):
     add_verbs(app)
 
 

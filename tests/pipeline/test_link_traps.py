@@ -232,6 +232,15 @@ def test_what_is_no_adb_is_refused_at_once(home: Path, reply: bytes) -> None:
     thread.join()
 
 
+def test_wireless_debugging_is_told_how_to_do_without(home: Path) -> None:
+    """adb-shell has no TLS, and Android's wireless debugging has nothing else."""
+    address, thread = answers_with(packet(b"STLS", 0x01000000, 0))
+    transport = AdbTransport(address, deadlines=LONG)
+    with pytest.raises(PhoneUnauthorized, match="run adb tcpip 5555"):
+        transport.run("true", 20)
+    thread.join()
+
+
 def test_a_phone_that_says_too_much_is_cut_off(adb: AdbTransport) -> None:
     """adb-shell keeps all that a command prints."""
     with pytest.raises(GarbledLink, match="it sends much more than was asked for"):
