@@ -72,8 +72,8 @@ class PhoneBatch:
         # written its id it is in a session of its own, and the shell may end; a fixed pause would cost each batch more.
         guard = f"export SPLITFLEET_MAX_CELSIUS=${{SPLITFLEET_MAX_CELSIUS:-{self._guard_celsius:g}}}"
         self._must(
-            f"cd {self._folder} && rm -f pid && {guard} && {{ setsid nohup sh -c 'echo $$ > pid; exec {self._agent} run "
-            "jobs.jsonl results.jsonl' >agent.log 2>&1 </dev/null & n=0; "
+            f"cd {self._folder} && rm -f pid && {guard} && {{ setsid nohup sh -c 'echo $$ > pid; exec {self._agent} "
+            "run jobs.jsonl results.jsonl' >agent.log 2>&1 </dev/null & n=0; "
             "until [ -s pid ] || [ $n -ge 100 ]; do sleep 0.01; n=$((n + 1)); done; }"
         )
 
