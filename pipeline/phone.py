@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -14,14 +13,18 @@ from typing import Any
 from splitfleet.kernels.errors import DeviceError
 
 from .agent_build import agents_folder, build_agent, built_agents
+from .agent_info import parse_info
 from .agent_targets import TARGETS, host_target
 from .conditions import Conditions
 from .phone_batch import PhoneBatch, failed_command
 from .profile import DeviceProfile, big_core_mask
-from .transport import Transport
+from .result_lines import printable
+from .transport import PhoneUnreachable, Transport
 
 _COMMAND_TIMEOUT_S = 20.0
 _INFO_TIMEOUT_S = 60.0
+_MAX_CHARACTERS = 1_000_000
+_MAX_VALUE = 200
 
 
 class NoOpenCL(DeviceError):
@@ -62,7 +65,9 @@ def identify_android(transport: Transport) -> Identity:
     result = transport.run("getprop", _COMMAND_TIMEOUT_S)
     if result.exit_code:
         raise failed_command(transport, "getprop", result.stdout)
-    found = dict(re.findall(r"^\[([^\]]+)\]: \[([^\]]*)\]\r?$", result.stdout, re.MULTILINE))
+    found = properties(result.stdout)
+    if found.get("sys.boot_completed", "1") != "1":
+        raise PhoneUnreachable(f"{transport.name}: it is still starting; waits until it is up")
     serial = found.get("ro.serialno") or found.get("ro.boot.serialno")
     if not serial:
         raise DeviceError(
@@ -80,6 +85,12 @@ def identify_android(transport: Transport) -> Identity:
             "build": found.get("ro.build.fingerprint") or found.get("ro.build.id", ""),
         },
     )
+
+
+def properties(text: str) -> dict[str, str]:
+    """The lines `[name]: [value]` of getprop; values are cut and made printable: they reach screens and files."""
+    found = re.findall(r"^\[([^\]\n]{1,200})\]: \[([^\]\n]*)\]\r?$", text[:_MAX_CHARACTERS], re.MULTILINE)
+    return {name: printable(value)[:_MAX_VALUE] for name, value in found}
 
 
 def identify_host() -> Identity:
@@ -170,16 +181,18 @@ def _install_agent(transport: Transport, binary: Path) -> str:
 
 def _ask_agent(transport: Transport, agent: str) -> dict[str, Any]:
     result = transport.run(f"cd {transport.folder} && {agent} info", _INFO_TIMEOUT_S)
-    start = result.stdout.find("{")
-    try:
-        # The two streams come together: a driver may have warned before or after.
-        answer: dict[str, Any] = json.JSONDecoder().raw_decode(result.stdout[start:])[0]
-    except ValueError:
+    if "{" not in result.stdout:
         raise DeviceError(
             f"{transport.name}: the agent does not run there (exit code {result.exit_code}): "
-            f"{result.stdout.strip()[-300:]}; was it built for this phone's ABI?"
+            f"{printable(result.stdout.strip()[-300:])}; was it built for this phone's ABI?"
+        )
+    try:
+        return parse_info(result.stdout)
+    except ValueError as error:
+        raise DeviceError(
+            f"{transport.name}: the agent says of its device what cannot be: {printable(str(error))[:200]}; restart "
+            f"the phone, or remove {transport.folder} there and run the command again"
         ) from None
-    return answer
 
 
 def _usable_cores(capabilities: dict[str, Any], identity: Identity) -> list[dict[str, Any]]:

@@ -22,13 +22,13 @@ class BadLine(ValueError):
     """A line that no agent of ours writes; the text says what is wrong with it."""
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """On one line, and without what a terminal would obey."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-Text = Annotated[str, Field(max_length=4000), AfterValidator(_printable)]
-_Word = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
+Text = Annotated[str, Field(max_length=4000), AfterValidator(printable)]
+Word = Annotated[str, Field(max_length=200), AfterValidator(printable)]
 _Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 _Celsius = Annotated[float, Field(gt=-274, lt=1000)]
 _Ns = Annotated[list[_Count], Field(max_length=_MAX_SAMPLES)]
@@ -61,7 +61,7 @@ class _Samples(Reported):
 
 
 class _Variant(Reported):
-    name: _Word
+    name: Word
     max_relative_error: _Error | None = None
     warmup: _Count = 0
     samples: _Samples
@@ -79,7 +79,7 @@ class _Schema(Reported):
 class _Result(_Schema):
     type: Literal["result"]
     id: Annotated[str, Field(pattern=JOB_ID)]
-    kind: _Word | None = None
+    kind: Word | None = None
     status: Literal[
         "ok", "build_failed", "out_of_resources", "wrong_result", "unsupported", "timeout", "invalid_job", "noisy",
         "crashed",
@@ -90,10 +90,10 @@ class _Result(_Schema):
     build_us: _Count | None = None
     cached: bool | None = None
     max_relative_error: _Error | None = None
-    mode: _Word | None = None
+    mode: Word | None = None
     chain_length: _Count | None = None
-    backend: _Word | None = None
-    operation: _Word | None = None
+    backend: Word | None = None
+    operation: Word | None = None
     bytes: _Count | None = None
     checked_joins: _Count | None = None
     mismatches: _Count | None = None
@@ -111,16 +111,16 @@ class _Result(_Schema):
 
 class _Agent(_Schema):
     type: Literal["agent"]
-    build: _Word
-    isa: _Word | None = None
-    compiler: _Word | None = None
-    backends: Annotated[dict[_Word, _Word], Field(max_length=16)] = {}
+    build: Word
+    isa: Word | None = None
+    compiler: Word | None = None
+    backends: Annotated[dict[Word, Word], Field(max_length=16)] = {}
     opencl: Text | None = None
     pid: _Count | None = None
 
 
 class _Zone(Reported):
-    name: _Word
+    name: Word
     celsius: _Celsius
 
 
@@ -131,7 +131,7 @@ class _Cpu(Reported):
 
 class _Battery(Reported):
     percent: Annotated[int, Field(ge=-1, le=1000)] | None = None
-    status: _Word | None = None
+    status: Word | None = None
     celsius: _Celsius | None = None
 
 
@@ -168,7 +168,7 @@ def parse_line(line: bytes) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(step) for step in first["loc"])
-        raise BadLine(_printable(f"{where}: {first['msg']}" if where else first["msg"])[:200]) from None
+        raise BadLine(printable(f"{where}: {first['msg']}" if where else first["msg"])[:200]) from None
 
 
 class ResultReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from .campaigns import campaign_body
 
 VERBS = [
     ["devices"],
+    ["doctor"],
     ["campaign", "run"],
     ["campaign", "status"],
     ["train"],
@@ -165,6 +167,24 @@ def test_devices_shows_a_phone_and_its_class(splitfleet: Splitfleet, start_phone
     (device,) = json.loads(out)
     assert device["state"] == "ready"
     assert device["device_class"].startswith("test-phone-")
+
+
+def test_devices_are_watched_until_ctrl_c(one_agent: None, start_phone: StartPhone) -> None:
+    phone = start_phone()
+    command = [sys.executable, "-c", "from splitfleet.pipeline.cli import main; main()", "devices", "--watch"]
+    with subprocess.Popen(
+        [*command, "--phone", phone.address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        lines = iter(process.stdout.readline, "")
+        assert any(line.startswith(f"{phone.address}  ready") for line in lines)
+        phone.order("vanish", seconds=60)
+        offline = next(line for line in lines if "  offline" in line)
+        assert "the link broke" in offline or "check that it is on" in offline
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,101 @@ def test_an_agent_that_cannot_work_is_given_up(watch: Callable[..., Watched], st
     assert "the agent ended 4 times without a new result" in stopped.error
 
 
+def test_campaigns_take_turns_batch_by_batch(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
+    phone = start_phone()
+    first, second = watch(phone, "first"), watch(phone, "second")
+    arrived, other = first.wait_for(PhoneArrived), second.wait_for(PhoneArrived)
+    first.worker.command(arrived.session, StartBatch("first-1", job_file(jobs_for(arrived, 2, SLOW))))
+    first.wait_for(ResultsRead)
+    second.worker.command(other.session, StartBatch("second-1", job_file(jobs_for(other, 2, SLOW))))
+    assert "another campaign (first), process" in second.wait_for_state(PhoneState.LEASED)
+    first.worker.command(arrived.session, StartBatch("first-2", job_file(jobs_for(arrived, 2, SLOW))))
+    assert first.wait_for(BatchStopped).error == ""
+    assert "another campaign (second), process" in first.wait_for_state(PhoneState.LEASED)
+    assert second.wait_for(BatchStopped).spoiled == ""
+    assert first.wait_for(BatchStopped).batch == "first-2"
+    assert not (phone.root / "data/local/tmp/splitfleet/lock").exists()
+
+
+def test_what_is_no_result_ends_the_batch_and_three_such_the_phones_work(
+    watch: Callable[..., Watched], start_phone: StartPhone
+) -> None:
+    phone = start_phone()
+    watched = watch(phone)
+    arrived = watched.wait_for(PhoneArrived)
+    [good, never] = jobs_for(arrived, 2)
+    for number in range(3):
+        folder = phone.root / f"data/local/tmp/splitfleet/batches/mine-{number}"
+        folder.mkdir()
+        result = {"type": "result", "schema": 2, "id": good.id, "kind": "cpu", "status": "noisy", "error": "x"}
+        (folder / "results.jsonl").write_text(f"{json.dumps(result)}\n[[[[ {never.id}\n")
+        watched.worker.command(arrived.session, FollowBatch(f"mine-{number}", 0))
+        stopped = watched.wait_for(BatchStopped)
+        who = f"phone {phone.address}: batch mine-{number}: behind job {good.id}: its result file holds a line that is"
+        assert stopped.error.startswith(who)
+        assert watched.results() == [good.id] * (number + 1), "what came before is kept"
+    reason = watched.wait_for_state(PhoneState.QUARANTINED)
+    assert "3 troubles in a row, the last: " in reason
+    assert "restart the phone to try it at once" in reason
+    phone.order("reboot", seconds=0.2)
+    assert watched.wait_for(PhoneArrived).batches == ("mine-0", "mine-1", "mine-2")
+
+
+def test_a_batch_in_whose_middle_the_phone_got_hot_is_spoiled(
+    watch: Callable[..., Watched], start_phone: StartPhone
+) -> None:
+    phone = start_phone()
+    watched = watch(phone)
+    arrived = watched.wait_for(PhoneArrived)
+    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs_for(arrived, 3, SLOW))))
+    watched.wait_for(ResultsRead)
+    phone.order("thermal-status", status=2)
+    stopped = watched.wait_for(BatchStopped)
+    assert stopped.error == ""
+    assert "thermal status 2" in stopped.spoiled
+    phone.order("clear")
+    watched.wait_for_state(PhoneState.READY)
+
+
+def test_a_phone_that_restarts_in_the_middle_goes_on_and_says_so(
+    watch: Callable[..., Watched], start_phone: StartPhone
+) -> None:
+    phone = start_phone()
+    watched = watch(phone)
+    arrived = watched.wait_for(PhoneArrived)
+    jobs = jobs_for(arrived, 4, SLOW)
+    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs)))
+    watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
+    phone.order("reboot", seconds=0.5)
+    back = watched.wait_for(PhoneArrived)
+    watched.worker.command(back.session, FollowBatch("mine-1", watched.offset))
+    assert "was restarted in the middle" in watched.wait_for(BatchStopped).spoiled
+    assert watched.results() == [job.id for job in jobs], "each once, in order"
+
+
+@pytest.mark.parametrize(
+    ("fault", "state"),
+    [
+        ({"kind": "battery", "level": 9, "status": "discharging", "powered_by": "none"}, PhoneState.LOW_BATTERY),
+        ({"kind": "load", "load": 9.0}, PhoneState.BUSY),
+    ],
+)
+def test_an_idle_phone_that_becomes_unfit_is_noticed_and_starts_nothing(
+    watch: Callable[..., Watched], start_phone: StartPhone, fault: dict[str, Any], state: PhoneState
+) -> None:
+    phone = start_phone()
+    watched = watch(phone)
+    arrived = watched.wait_for(PhoneArrived)
+    phone.order(**fault)
+    watched.wait_for_state(state)
+    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs_for(arrived, 1))))
+    assert batches(phone) == []
+    phone.order("battery", level=100, status="full", powered_by="usb")
+    phone.order("load", load=0.1)
+    stopped = watched.wait_for(BatchStopped)
+    assert (stopped.error, stopped.spoiled) == ("", "")
+
+
 def test_a_hot_phone_cools_first(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
     phone = start_phone()
     phone.order("temperature", millidegrees=60_000)
