@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from splitfleet.kernels.errors import SplitfleetError
@@ -17,6 +17,7 @@ from .adb_usb import usb_serials
 from .campaign import Phones
 from .code_version import code_version
 from .conditions import Conditions
+from .health import Limits
 from .host_record import own_phones
 from .local_device import local_transport
 from .mail import Outbox
@@ -51,7 +52,8 @@ def _adb_place(address: str, usb: bool, deadlines: Deadlines) -> PhonePlace:
 @dataclass(frozen=True)
 class BrokerSetup:
     """What a broker is told. `phones` are served beside those that its host has for itself. `local_folder` is the local
-    device's; None: below the host's home. `scan_s`: how often it looks for phones that were added or plugged in."""
+    device's; None: below the host's home. `scan_s`: how often it looks for phones that were added or plugged in.
+    `campaign` is the campaign's name, for those who meet it on a phone."""
 
     phones: Phones
     conditions: Conditions
@@ -60,6 +62,8 @@ class BrokerSetup:
     deadlines: Deadlines
     local_folder: Path | None = None
     scan_s: float = _SCAN_S
+    limits: Limits = field(default_factory=Limits)
+    campaign: str = ""
 
 
 class Broker:
@@ -141,7 +145,15 @@ class Broker:
             if self._workers.get(place.address) is worker:
                 self._outbox.put(message)
 
-        worker = PhoneWorker(place, setup.owner, report, setup.pace, setup.conditions)
+        worker = PhoneWorker(
+            place,
+            setup.owner,
+            report,
+            setup.pace,
+            setup.conditions,
+            limits=setup.limits,
+            campaign=setup.campaign,
+        )
         self._workers[place.address] = worker
         worker.start()
 

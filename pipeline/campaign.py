@@ -122,7 +122,8 @@ class FleetSection(Section):
     `sister_fraction`: this part of the jobs is measured once more, on another phone of the class. `probe_every_s`: a
     probe comes after so much work, in seconds; 0 for none. `drift`: by how much a probe may differ from its base before
     what lies between is measured again. `batch_s`: how much work a phone is given at once. `grace_s`: how long a phone
-    that went away keeps its jobs while another could take them.
+    that went away keeps its jobs while another could take them. `max_celsius`: above it a phone cools first; without it
+    Android's own thermal status decides.
     """
 
     sister_fraction: float = Field(default=0.05, ge=0, le=1)
@@ -130,6 +131,7 @@ class FleetSection(Section):
     drift: float = Field(default=0.05, ge=0.01, le=1)
     batch_s: float = Field(default=10.0, ge=0.5, le=600)
     grace_s: float = Field(default=60.0, ge=0, le=86_400)
+    max_celsius: float | None = Field(default=None, gt=0, le=150)
 
     @property
     def pacing(self) -> Pacing:

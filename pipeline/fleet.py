@@ -23,6 +23,7 @@ from .brokers import Brokers, ray_brokers
 from .campaign import Phones
 from .conditions import Conditions
 from .directory import Directory
+from .health import Limits
 from .ingestion import ingest
 from .interrupts import interrupts
 from .jobs import Job
@@ -110,7 +111,14 @@ class Fleet:
             stack.enter_context(ray_session(self._cluster))
             local = None if self._cluster else (self.folder / "local-device").absolute()
             setup = BrokerSetup(
-                self._phones, self._conditions, self.ledger.owner, settings.pace, settings.deadlines, local
+                self._phones,
+                self._conditions,
+                self.ledger.owner,
+                settings.pace,
+                settings.deadlines,
+                local,
+                limits=Limits(max_celsius=self._pacing.max_celsius),
+                campaign=self.folder.name,
             )
             self._brokers = stack.enter_context(ray_brokers(setup, self._cluster))
             self._directory = Directory(self.ledger)
