@@ -29,6 +29,7 @@ from .interrupts import interrupts
 from .jobs import Job
 from .ledger import Ledger
 from .messages import HostNote, PhoneMessage
+from .phone_state import PhoneState
 from .phone_worker import Pace
 from .profile import DeviceProfile
 from .progress import Progress, status_line
@@ -251,8 +252,11 @@ class Fleet:
         absent = self._directory.absent()
         if any(not status.state.is_settled for status in absent):
             return False
-        # A phone that is only starting may answer in a moment; one that says why it cannot work will not.
-        return all(status.state.needs_help for status in absent) or waited_s > self._settings.settle_s
+        # A phone that is only starting may answer in a moment; one that says why it cannot work will not. One that
+        # another campaign has at the moment gets its turn when that campaign's batch ends.
+        has_turn = any(status.state is PhoneState.LEASED for status in absent)
+        limit_s = self._settings.wait_for_phone_s if has_turn else self._settings.settle_s
+        return all(status.state.needs_help for status in absent) or waited_s > limit_s
 
     def _is_recovering(self) -> bool:
         """Whether a phone cools, charges or is loaded by others: that ends by itself, however long it takes."""
