@@ -253,8 +253,8 @@ class Fleet:
         if any(not status.state.is_settled for status in absent):
             return False
         # A phone that is only starting may answer in a moment; one that says why it cannot work will not. One that
-        # another campaign has at the moment gets its turn when that campaign's batch ends.
-        has_turn = any(status.state is PhoneState.LEASED for status in absent)
+        # another campaign has at the moment gets its turn when that campaign's batch ends; others need not wait for it.
+        has_turn = not self._directory.present and any(status.state is PhoneState.LEASED for status in absent)
         limit_s = self._settings.wait_for_phone_s if has_turn else self._settings.settle_s
         return all(status.state.needs_help for status in absent) or waited_s > limit_s
 

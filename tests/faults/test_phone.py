@@ -52,7 +52,7 @@ def test_the_phone_restarts(kind: str, lab: Lab, seed: int, record: Record) -> N
     record(lab.struck(f"phone {'rebooted' if kind == 'reboot' else 'wiped'}", seed, strike))
 
 
-@pytest.mark.parametrize("effect", ["kill", "hang", "torn", "duplicate"])
+@pytest.mark.parametrize("effect", ["kill", "hang", "torn", "garbage", "duplicate"])
 def test_the_agent_fails(effect: str, lab: Lab, seed: int, record: Record) -> None:
     def armed(chance: Random) -> None:
         lab.phone.order("agent", effect=effect, seed=seed, after_results=chance.randint(0, 2))

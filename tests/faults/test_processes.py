@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -19,11 +22,13 @@ import pytest
 from splitfleet.kernels.errors import UserError
 from splitfleet.pipeline.campaign import Phones
 from splitfleet.pipeline.fleet import Fleet, FleetSettings
+from splitfleet.pipeline.ledger import Ledger
 
 from ..infra.phones import running_phone, wait_until
 from . import driver
 from .conftest import Record
 from .lab import JOBS, Lab, Verdict, Watch, accepted, open_lab
+from .record import Outcome
 
 
 def ray_processes(below: int, name: str = "") -> list[psutil.Process]:
@@ -109,6 +114,40 @@ def test_a_second_driver_is_refused(lab: Lab, seed: int, record: Record) -> None
         assert re.search(rf"error: .*being worked on.*{os.getpid()}.*{socket.gethostname()}", second.stderr), second
 
     record(lab.struck("two drivers, one campaign", seed, strike))
+
+
+def test_two_campaigns_share_a_phone(
+    lab: Lab, fault_settings: FleetSettings, tmp_path: Path, seed: int, record: Record
+) -> None:
+    """The second one begins while the first one measures; their batches must not overlap."""
+    errors: list[BaseException] = []
+    outcomes: list[Outcome] = []
+
+    def measure_too() -> None:
+        try:
+            with open_lab(lab.phone, tmp_path, fault_settings, usual_s=lab.usual_s) as second:
+                outcomes.append(second.struck("two campaigns, one phone", seed))
+        except BaseException as error:
+            errors.append(error)
+
+    other = threading.Thread(target=measure_too)
+    outcomes.append(lab.struck("two campaigns, one phone", seed, lambda _: other.start()))
+    while other.is_alive():  # the first one goes on as long as the second one measures
+        outcomes.append(lab.struck("two campaigns, one phone", seed))
+    assert not errors, errors
+    spans = sorted([*batch_spans(lab.fleet.folder), *batch_spans(tmp_path)])
+    overlaps = [(one, two) for one, two in pairwise(spans) if two[0] < one[1]]
+    assert not overlaps, "two campaigns measured at once"
+    for outcome in outcomes:
+        record(outcome)
+
+
+def batch_spans(folder: Path) -> list[tuple[int, int, str]]:
+    """From when until when the phone's agent worked on each batch, in microseconds since 1970."""
+    with Ledger(folder, read_only=True) as ledger:
+        ends = {(row["telemetry_before"], row["telemetry_after"]) for row in ledger.accepted()}
+    times = [(json.loads(before), json.loads(after)) for before, after in ends if before and after]
+    return [(before["unix_us"], after["unix_us"], folder.name) for before, after in times]
 
 
 def test_two_phones_say_the_same_serial(
