@@ -56,9 +56,9 @@ class _OpenCL(Reported):
     constant_bytes: _Count = 0
     max_alloc_bytes: _Count
     timer_resolution_ns: _Count = 0
-    image2d_max: Annotated[list[_Count], Field(min_length=2, max_length=2)] | None = None
+    image2d_max: Annotated[list[_Count], Field(min_length=2, max_length=2, default_factory=lambda: [0, 0])]
     svm: _Svm
-    extensions: Annotated[list[Word], Field(max_length=1000)] | None = None
+    extensions: Annotated[list[Word], Field(max_length=1000, default_factory=list)]
 
 
 class _Info(Reported):
