@@ -33,10 +33,10 @@ class _Cpu(Reported):
 
 
 class _Svm(Reported):
-    coarse: bool = False
-    fine_buffer: bool = False
-    fine_system: bool = False
-    atomics: bool = False
+    coarse: bool
+    fine_buffer: bool
+    fine_system: bool
+    atomics: bool
 
 
 class _OpenCL(Reported):
