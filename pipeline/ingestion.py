@@ -20,25 +20,28 @@ _FROM_BATCH = ("temperature_before_c", "temperature_after_c", "telemetry_before"
 
 
 def ingest(ledger: Ledger, folder: Path) -> int:
-    """Brings `<folder>/traces/phone=<label>/traces.parquet` up to date for every phone; returns how many were written.
+    """Brings `<folder>/traces/phone=<label>/traces.parquet` up to date for every phone, and beside it
+    `<folder>/probes/phone=<label>/probes.parquet`, which has all of a phone's probes; returns how many phones were new.
 
     Nothing but the ledger is read, so traces that were lost can be written again. A file notes which revision of its
     phone's traces it holds: one that holds the present one stays as it is. Memory does not grow with their number.
     """
     campaign = ledger.get("campaign_name") or folder.name
     profiles = {row["device_class"]: _profile(ledger, row["device_class"]) for row in ledger.phones()}
-    traces = folder / "traces"
     revisions = {f"phone={phone}": (phone, f"{ledger.owner} {number}") for phone, number in ledger.revisions().items()}
     count = 0
     for name, (phone, revision) in revisions.items():
-        path = traces / name / "traces.parquet"
-        if revision_of(path) != revision:
-            rows = (_row(attempt, campaign, profiles) for attempt in ledger.accepted(phone))
-            write_traces(rows, path, revision=revision)
-            count += 1
-    for stale in traces.glob("phone=*"):
-        if stale.name not in revisions:
-            shutil.rmtree(stale)
+        traces, probes = folder / "traces" / name / "traces.parquet", folder / "probes" / name / "probes.parquet"
+        if revision_of(traces) == revision:
+            continue
+        # The probes first: the traces' revision speaks for both.
+        for path, attempts in ((probes, ledger.probes(phone)), (traces, ledger.accepted(phone))):
+            write_traces((_row(attempt, campaign, profiles) for attempt in attempts), path, revision=revision)
+        count += 1
+    for kind in ("traces", "probes"):
+        for stale in (folder / kind).glob("phone=*"):
+            if stale.name not in revisions:
+                shutil.rmtree(stale)
     return count
 
 

@@ -194,8 +194,7 @@ def _from_schema_1(table: pa.Table) -> pa.Table:
 
 def _check(frame: pd.DataFrame, folder: Path) -> None:
     keys = ["job_id", "phone", "purpose"]
-    # A phone's probes are the same few jobs again and again.
-    twice = frame[frame.duplicated(keys) & (frame["purpose"] != "probe")]
+    twice = frame[frame.duplicated(keys)]
     if len(twice):
         job, phone, purpose = twice.iloc[0][keys]
         raise UserError(

@@ -147,17 +147,22 @@ class LedgerReader:
         return dict(rows.fetchall())
 
     def accepted(self, phone: str | None = None) -> Iterator[dict[str, Any]]:
-        """Every accepted attempt, or those of one phone, with its job, batch and phone, in a fixed order; and every
-        probe that counts."""
+        """Every accepted attempt, or those of one phone, with its job, batch and phone, in a fixed order."""
+        return self._attempts("accepted = 1", phone)
+
+    def probes(self, phone: str) -> Iterator[dict[str, Any]]:
+        """Every probe of the phone that counts, the accepted one among them, as `accepted` gives it."""
+        return self._attempts(f"state = 'done' AND purpose = '{PROBE}'", phone)
+
+    def _attempts(self, condition: str, phone: str | None) -> Iterator[dict[str, Any]]:
         of_phone = "" if phone is None else " AND phone = :phone"
         # Only the keys are sorted, so that memory does not grow with what was measured.
         cursor = self._query(
             "SELECT attempts.job, attempts.phone, attempts.purpose, attempts.attempt, attempts.result, "
             "jobs.device_class, jobs.kind, jobs.body, batches.temperature_before_c, batches.temperature_after_c, "
             "batches.telemetry_before, batches.telemetry_after FROM ("
-            f"SELECT number, phone, purpose, job, attempt FROM attempts WHERE accepted = 1{of_phone} UNION ALL "
-            "SELECT number, phone, purpose, job, attempt FROM attempts "
-            f"WHERE state = 'done' AND accepted = 0{of_phone} ORDER BY phone, purpose, job, attempt LIMIT -1) AS keys "
+            f"SELECT number, phone, purpose, job, attempt FROM attempts WHERE {condition}{of_phone} "
+            "ORDER BY phone, purpose, job, attempt LIMIT -1) AS keys "
             "CROSS JOIN attempts ON attempts.number = keys.number "
             "CROSS JOIN jobs ON jobs.id = attempts.job AND jobs.purpose = attempts.purpose "
             "CROSS JOIN batches ON batches.id = attempts.batch",

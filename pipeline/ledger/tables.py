@@ -24,7 +24,7 @@ CREATE TABLE attempts (
     accepted INTEGER NOT NULL DEFAULT 0, status TEXT, result TEXT,
     UNIQUE (job, phone, purpose, attempt), FOREIGN KEY (job, purpose) REFERENCES jobs (id, purpose));
 CREATE UNIQUE INDEX one_accepted_trace ON attempts (phone, purpose, job) WHERE accepted = 1;
-CREATE INDEX further_probes ON attempts (phone, purpose, job) WHERE state = 'done' AND accepted = 0;
+CREATE INDEX probes ON attempts (phone, purpose, job) WHERE state = 'done' AND purpose = 'probe';
 CREATE INDEX failed_attempts ON attempts (purpose, job, reason) WHERE state = 'failed';
 CREATE INDEX attempts_of_batch ON attempts (batch, job);
 CREATE INDEX leased_attempts ON attempts (batch) WHERE state = 'leased'
