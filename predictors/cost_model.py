@@ -22,6 +22,7 @@ POOLED = "*"
 """Coefficients fitted on all families, for a family without its own."""
 
 _SHAPES_PER_TERM = 2
+_ENOUGH_SHAPES = 30  # of a family: most of many terms get a coefficient of 0
 _LEAST_US = 0.01  # no prediction is below the resolution of any timer used
 
 
@@ -59,27 +60,35 @@ class CostModel:
         return cls(tuple(data["terms"]), tuple(data["families"]), coefficients)
 
 
-def fit_cost_model(frame: pd.DataFrame, time_us: Floats, terms: Sequence[str], families: Sequence[str]) -> CostModel:
+def fit_cost_model(
+    frame: pd.DataFrame,
+    time_us: Floats,
+    terms: Sequence[str],
+    families: Sequence[str],
+    weights: Floats | None = None,
+) -> CostModel:
     """Least squares on relative error with non-negative coefficients, for each family with enough shapes.
 
-    `frame` holds features [n], `time_us` positive times [n].
+    `frame` holds features [n], `time_us` positive times [n], `weights` [n] what each observation counts.
     """
+    weights = np.ones(len(time_us)) if weights is None else weights
     columns = frame[list(terms)].to_numpy(np.float64)
     codes = frame["family"].to_numpy(np.int64)
-    coefficients = {POOLED: _fit(columns, time_us)}
+    coefficients = {POOLED: _fit(columns, time_us, weights)}
     for code, family in enumerate(families):
         rows = codes == code
         # A term that is 0 throughout the family has no coefficient to find.
-        used = np.count_nonzero(columns[rows].any(axis=0))
-        if rows.any() and np.count_nonzero(rows) >= _SHAPES_PER_TERM * used:
-            coefficients[family] = _fit(columns[rows], time_us[rows])
+        used = int(np.count_nonzero(columns[rows].any(axis=0)))
+        if rows.any() and int(np.count_nonzero(rows)) >= min(_SHAPES_PER_TERM * used, _ENOUGH_SHAPES):
+            coefficients[family] = _fit(columns[rows], time_us[rows], weights[rows])
     return CostModel(tuple(terms), tuple(families), coefficients)
 
 
-def _fit(columns: Floats, time_us: Floats) -> tuple[float, ...]:
-    relative = columns / time_us[:, None]
+def _fit(columns: Floats, time_us: Floats, weights: Floats) -> tuple[float, ...]:
+    root = np.sqrt(weights)
+    relative = columns / time_us[:, None] * root[:, None]
     # Terms differ by ten orders of magnitude: scale each to about one, or the solver's tolerance drops the small ones.
     scale = np.sqrt(np.mean(relative**2, axis=0))
     scale[scale == 0] = 1.0
-    solution, _ = nnls(relative / scale, np.ones(len(time_us)))
+    solution, _ = nnls(relative / scale, root)
     return tuple(float(value) for value in solution / scale)

@@ -22,7 +22,7 @@ from splitfleet.kernels.errors import UserError
 UNKNOWN = -1.0
 """Code of a kernel or family that was not seen in training; LightGBM takes it for a missing value."""
 
-_SHAPE = (
+SHAPE_FEATURES = (
     "is_conv", "is_depthwise", "is_maxpool", "is_avgpool", "in_height", "in_width", "in_channels", "kernel_h",
     "kernel_w", "stride", "pad_h", "pad_w", "m", "n", "k", "pointwise", "activation", "flops", "input_bytes",
     "weight_bytes", "output_bytes", "residual_bytes", "gathered_bytes",
@@ -35,8 +35,8 @@ _LAUNCH = (
 _CODES = ("kernel", "family")
 _GPU_DERIVED = ("unit_work", "iterations", "thread_work", "padding", "intensity")
 _CPU_DERIVED = ("one", "line_flops", "row_block_flops", "moved_bytes", "intensity")
-GPU_FEATURES = (*_CODES, *_SHAPE, *_LAUNCH, "one", *_GPU_DERIVED)
-CPU_FEATURES = (*_CODES, *_SHAPE, *_CPU_DERIVED)
+GPU_FEATURES = (*_CODES, *SHAPE_FEATURES, *_LAUNCH, "one", *_GPU_DERIVED)
+CPU_FEATURES = (*_CODES, *SHAPE_FEATURES, *_CPU_DERIVED)
 CATEGORICAL = _CODES
 
 _LINE_CHANNELS = 16  # fp32 values in a 64-byte line
@@ -74,7 +74,7 @@ def gpu_features(table: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
 
     Raises UserError when the plans lack a quantity, as those of another version may.
     """
-    frame = _take(table, (*_SHAPE, *_LAUNCH))
+    frame = take(table, (*SHAPE_FEATURES, *_LAUNCH))
     frame["one"] = 1.0
     block = frame["block_rows"] * frame["panel"]
     frame["unit_work"] = frame["work_groups_per_unit"] * frame["work_group_size"] * block * frame["loop"]
@@ -82,19 +82,19 @@ def gpu_features(table: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
     frame["thread_work"] = block * frame["loop"]
     frame["padding"] = frame["padded_flops"] / frame["flops"]
     frame["intensity"] = frame["flops"] / _moved_bytes(frame)
-    return _with_codes(frame, table["kernel"].to_numpy(), vocabulary)[list(GPU_FEATURES)]
+    return with_codes(frame, table["kernel"].to_numpy(), vocabulary)[list(GPU_FEATURES)]
 
 
 def cpu_features(table: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
     """CPU_FEATURES of a table of shapes, as `describe_many` gives it."""
-    frame = _take(table, _SHAPE)
+    frame = take(table, SHAPE_FEATURES)
     frame["one"] = 1.0
     m, n, k = frame["m"], frame["n"], frame["k"]
     frame["line_flops"] = 2 * m * k * np.ceil(n / _LINE_CHANNELS) * _LINE_CHANNELS
     frame["row_block_flops"] = 2 * n * k * np.ceil(m / _ROW_BLOCK) * _ROW_BLOCK
     frame["moved_bytes"] = _moved_bytes(frame)
     frame["intensity"] = frame["flops"] / frame["moved_bytes"]
-    return _with_codes(frame, cpu_kernels(table), vocabulary)[list(CPU_FEATURES)]
+    return with_codes(frame, cpu_kernels(table), vocabulary)[list(CPU_FEATURES)]
 
 
 def cpu_kernels(table: pd.DataFrame) -> NDArray[np.object_]:
@@ -116,7 +116,8 @@ def shape_table(operators: Sequence[Operator]) -> pd.DataFrame:
     return describe_many(operators)
 
 
-def _take(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def take(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """These columns of a table as float64. Raises UserError where one is missing."""
     if missing := [name for name in names if name not in table.columns]:
         raise UserError(
             f"launch plans lack {', '.join(missing)}: they come from another version of Splitfleet; measure again with "
@@ -129,7 +130,8 @@ def _moved_bytes(frame: pd.DataFrame) -> pd.Series[float]:
     return frame["input_bytes"] + frame["weight_bytes"] + frame["output_bytes"] + frame["residual_bytes"]
 
 
-def _with_codes(frame: pd.DataFrame, kernels: NDArray[np.object_], vocabulary: Vocabulary) -> pd.DataFrame:
+def with_codes(frame: pd.DataFrame, kernels: NDArray[np.object_], vocabulary: Vocabulary) -> pd.DataFrame:
+    """The frame with the columns `kernel` and `family`: codes of the vocabulary."""
     kernel_codes = {name: float(code) for code, name in enumerate(vocabulary.kernels)}
     family_codes = {name: float(code) for code, name in enumerate(vocabulary.families)}
     frame["kernel"] = [kernel_codes.get(variant_of(kernel), UNKNOWN) for kernel in kernels]

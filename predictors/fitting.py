@@ -1,11 +1,13 @@
-"""Fitting one predictor: the cost model, then a booster on what it leaves, with as many trees as pay.
+"""Fitting one predictor: the cost model, then a booster and a Gaussian process on what it leaves, mixed as it pays.
 
-How the booster's settings were chosen is in docs/predictors.md.
+How many trees, and how much of the process: by cross-validation inside the training rows, which also tells how wide
+the intervals are. Rows of one shape are always on the same side. How the rest was chosen is in docs/predictors.md.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import lightgbm
@@ -13,81 +15,146 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .cost_model import fit_cost_model
+from .cost_model import CostModel, fit_cost_model
 from .features import CATEGORICAL
+from .gaussian_process import Search, search
+from .intervals import Intervals, Ranges
 from .observations import TrainingSet
 from .predictor import Floats, Predictor
 
 _FOLDS = 5
-_INNER_FOLDS = 4
+_INNER_FOLDS = 5
 _ROUNDS = (10, 25, 50, 100, 200, 400)
-BOOSTER_PARAMETERS: dict[str, Any] = {
-    "objective": "regression_l1",  # a loaded host makes some shapes slower, none faster
-    "learning_rate": 0.05,
-    "num_leaves": 7,
-    "min_data_in_leaf": 5,
-    "feature_fraction": 0.7,
-    "bagging_fraction": 0.8,
-    "bagging_freq": 1,
-    "lambda_l2": 1.0,
-    "max_bin": 63,
-    "min_data_per_group": 5,
-    "cat_smooth": 5.0,
-    "deterministic": True,
-    "force_row_wise": True,
-    "num_threads": 1,
-    "verbosity": -1,
-}
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_SINGLE_NOISE = 1.5  # variance of one measurement over what differs from shape to shape
+_LEAST_FOR_PROCESS = 20  # rows below which length scales cannot be told
+
+Rows = NDArray[np.int64]
 
 
-def fit_predictor(data: TrainingSet, rows: NDArray[np.int64], seed: int) -> Predictor:
+@dataclass(frozen=True)
+class _Choice:
+    """What cross-validation inside the training rows chose, and the errors log(measured / predicted) [n] it made."""
+
+    rounds: int
+    share: float
+    errors: Floats
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Predicted times [n] of rows held out, in us, with the bounds of their intervals, and whether they lie outside."""
+
+    time_us: Floats
+    low_us: Floats
+    high_us: Floats
+    outside: NDArray[np.bool_]
+
+
+def fit_predictor(data: TrainingSet, rows: Rows, seed: int) -> Predictor:
     """A predictor trained on these rows of a training set."""
-    frame, time_us = data.features.iloc[rows], data.time_us[rows]
-    cost_model = fit_cost_model(frame, time_us, data.terms, data.vocabulary.families)
-    rounds = _choose_rounds(data, rows, seed)
-    booster = _boost(frame, np.log(time_us / cost_model.predict_us(frame)), rounds, seed)
+    frame, families = data.features.iloc[rows], data.vocabulary.families
+    cost_model, residual = _cost(data, rows)
+    found = _search(data, rows, residual, seed)
+    choice = _choose(data, rows, found, seed)
+    booster = _boost(data, rows, residual, choice.rounds, seed)
+    process = None
+    if found is not None and choice.share > 0:
+        process = found.fit(frame, residual, data.repeats[rows])
     types = sorted({json.loads(shape)["type"] for shape in data.shapes})
-    return Predictor(data.target, tuple(types), data.vocabulary, cost_model, booster.model_to_string())
+    by_shape = pd.Series(choice.errors).groupby(data.shape_of[rows])
+    first = frame["family"].groupby(data.shape_of[rows]).first()
+    return Predictor(
+        data.target,
+        tuple(types),
+        data.vocabulary,
+        cost_model,
+        booster.model_to_string(),
+        Intervals.fit(np.asarray(by_shape.median(), dtype=np.float64), first.to_numpy(np.int64), families),
+        Ranges.fit(frame, data.design.range, families),
+        process,
+        choice.share,
+        data.runtime,
+    )
 
 
-def _choose_rounds(data: TrainingSet, rows: NDArray[np.int64], seed: int) -> int:
-    """How many trees are worth having, by cross-validation inside the training rows: few where noise rules."""
-    errors = np.zeros(len(_ROUNDS))
-    for test in _folds(len(rows), _INNER_FOLDS, seed + 1):
+def predict_held_out(data: TrainingSet, seed: int) -> HeldOut:
+    """Each row predicted by a model that was trained without its shape: five folds over shapes."""
+    zeros = np.zeros(len(data.time_us))
+    held_out = HeldOut(zeros, zeros.copy(), zeros.copy(), zeros.astype(bool))
+    for test in shape_folds(data.shape_of, _FOLDS, seed):
+        train = np.setdiff1d(np.arange(len(data.time_us)), test)
+        predictor = fit_predictor(data, train, seed)
+        frame = data.features.iloc[test]
+        held_out.time_us[test] = predictor.predict_us(frame)
+        held_out.low_us[test], held_out.high_us[test] = predictor.intervals.bounds(frame, held_out.time_us[test])
+        held_out.outside[test] = predictor.outside(frame)
+    return held_out
+
+
+def _cost(data: TrainingSet, rows: Rows) -> tuple[CostModel, Floats]:
+    """The cost model of these rows, and log(time / cost model) of them."""
+    frame, time_us = data.features.iloc[rows], data.time_us[rows]
+    weights = _weights(data.repeats[rows])
+    model = fit_cost_model(frame, time_us, data.design.terms, data.vocabulary.families, weights)
+    return model, np.log(time_us / model.predict_us(frame))
+
+
+def _weights(repeats: Floats) -> Floats:
+    """A median of several measurements is worth more, up to what differs from shape to shape anyway."""
+    weights = 1 / (1 + _SINGLE_NOISE / repeats)
+    return np.asarray(weights / weights.mean())
+
+
+def _search(data: TrainingSet, rows: Rows, residual: Floats, seed: int) -> Search | None:
+    if len(rows) < _LEAST_FOR_PROCESS:
+        return None
+    design = data.design
+    frame, repeats = data.features.iloc[rows], data.repeats[rows]
+    return search(frame, residual, repeats, design.smooth, design.plain, len(data.vocabulary.families), seed)
+
+
+def _choose(data: TrainingSet, rows: Rows, found: Search | None, seed: int) -> _Choice:
+    """How many trees and how much of the process have the least absolute error on rows held out."""
+    wanted, process = np.zeros(len(rows)), np.zeros(len(rows))
+    boosted = np.zeros((len(_ROUNDS), len(rows)))
+    for test in shape_folds(data.shape_of[rows], _INNER_FOLDS, seed + 1):
         train = np.setdiff1d(np.arange(len(rows)), test)
-        frame, time_us = data.features.iloc[rows[train]], data.time_us[rows[train]]
-        cost_model = fit_cost_model(frame, time_us, data.terms, data.vocabulary.families)
-        booster = _boost(frame, np.log(time_us / cost_model.predict_us(frame)), max(_ROUNDS), seed)
+        model, residual = _cost(data, rows[train])
         unseen = data.features.iloc[rows[test]]
-        wanted = np.log(data.time_us[rows[test]] / cost_model.predict_us(unseen))
+        wanted[test] = np.log(data.time_us[rows[test]] / model.predict_us(unseen))
+        booster = _boost(data, rows[train], residual, max(_ROUNDS), seed)
         matrix = unseen.to_numpy(np.float64)
         for index, rounds in enumerate(_ROUNDS):
-            score = np.asarray(booster.predict(matrix, raw_score=True, num_iteration=rounds, num_threads=1))
-            errors[index] += float(np.sum(np.abs(score - wanted)))
-    return _ROUNDS[int(np.argmin(errors))]
+            boosted[index, test] = booster.predict(matrix, raw_score=True, num_iteration=rounds, num_threads=1)
+        if found is not None:
+            fitted = found.fit(data.features.iloc[rows[train]], residual, data.repeats[rows[train]])
+            process[test] = fitted.predict(unseen)
+    choices = []
+    for rounds, score in zip(_ROUNDS, boosted, strict=True):
+        for share in _SHARES if found is not None else _SHARES[:1]:
+            errors = wanted - (1 - share) * score - share * process
+            choices.append(_Choice(rounds, share, errors))
+    weights = _weights(data.repeats[rows])
+    return min(choices, key=lambda choice: float(np.sum(weights * np.abs(choice.errors))))
 
 
-def _boost(frame: pd.DataFrame, target: Floats, rounds: int, seed: int) -> lightgbm.Booster:
-    parameters = {**BOOSTER_PARAMETERS, "seed": seed}
-    data = lightgbm.Dataset(
+def _boost(data: TrainingSet, rows: Rows, residual: Floats, rounds: int, seed: int) -> lightgbm.Booster:
+    frame = data.features.iloc[rows]
+    parameters: dict[str, Any] = {**data.design.booster, "seed": seed}
+    dataset = lightgbm.Dataset(
         frame.to_numpy(np.float64),
-        target,
+        residual,
+        weight=_weights(data.repeats[rows]),
         feature_name=list(frame.columns),
         categorical_feature=list(CATEGORICAL),
         params=parameters,
     )
-    return lightgbm.train(parameters, data, rounds)
+    return lightgbm.train(parameters, dataset, rounds)
 
 
-def _folds(count: int, folds: int, seed: int) -> list[NDArray[np.int64]]:
-    order = np.random.default_rng(seed).permutation(count)
-    return [np.sort(part) for part in np.array_split(order, folds)]
-
-
-def predict_held_out(data: TrainingSet, seed: int) -> Floats:
-    """Predicted times [n], each by a model that was trained without that shape."""
-    predicted = np.zeros(len(data.time_us))
-    for test in _folds(len(data.time_us), _FOLDS, seed):
-        train = np.setdiff1d(np.arange(len(data.time_us)), test)
-        predicted[test] = fit_predictor(data, train, seed).predict_us(data.features.iloc[test])
-    return predicted
+def shape_folds(shape_of: Rows, folds: int, seed: int) -> list[Rows]:
+    """The rows of each fold: whole shapes, drawn by chance. `shape_of` has the number of each row's shape."""
+    shapes = np.unique(shape_of)
+    order = np.random.default_rng(seed).permutation(len(shapes))
+    return [np.flatnonzero(np.isin(shape_of, shapes[part])) for part in np.array_split(order, folds)]

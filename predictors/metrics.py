@@ -30,3 +30,20 @@ def error_metrics(measured: ArrayLike, predicted: ArrayLike) -> dict[str, float]
         **shares,
         "rmspe": float(np.sqrt(np.mean(error**2))),
     }
+
+
+def interval_metrics(measured: ArrayLike, low: ArrayLike, high: ArrayLike, level: float = 0.9) -> dict[str, float]:
+    """How well intervals [low, high] of this level hold measured values; all [n], in one unit. In percent:
+
+    `coverage`, the share of measured values inside; `width`, the median of (high - low) / measured; `score`, the mean
+    interval score over measured: width, and 2 / (1 - level) times what a value lies outside (Gneiting and Raftery,
+    Strictly proper scoring rules, 2007, eq. 43). Less is better of the latter two.
+    """
+    truth, lower, upper = (np.asarray(values, np.float64) for values in (measured, low, high))
+    width = upper - lower
+    missed = np.maximum(lower - truth, 0) + np.maximum(truth - upper, 0)
+    return {
+        f"coverage_{100 * level:.0f}": float(100 * np.mean(missed == 0)),
+        "width": float(100 * np.median(width / truth)),
+        "score": float(100 * np.mean((width + 2 / (1 - level) * missed) / truth)),
+    }

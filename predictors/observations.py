@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -18,29 +19,22 @@ from splitfleet.kernels import operator_from_json
 from splitfleet.kernels.errors import UserError
 
 from .checked_joins import CheckedJoins
+from .design import Design, Runtime, design_of
 from .features import Vocabulary, cpu_features, cpu_kernels, gpu_features, plan_table, shape_table
 from .models import JoinCosts, as_join
-from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, cpu_target, threads_of
+from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, cpu_target
 from .split_table import SVM_POLL, Join
 
 LEAST_SHAPES = 10
 """Shapes a target needs: fewer leave nothing to hold out."""
 
-_GPU_TERMS = (
-    "one", "padded_flops", "unit_work", "iterations", "input_reads_bytes", "weight_reads_bytes", "input_bytes",
-    "packed_bytes", "output_bytes", "residual_bytes", "scratch_bytes", "converted_bytes", "threads", "work_groups",
-    "thread_work", "launches",
-)  # fmt: skip
-_DISPATCH_TERMS = ("one", "launches", "threads", "work_groups", "packed_bytes", "output_bytes")
-_CPU_TERMS = (
-    "one", "flops", "line_flops", "row_block_flops", "gathered_bytes", "input_bytes", "weight_bytes",
-    "output_bytes", "residual_bytes", "m", "n",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """One observation a shape: features [n, f], the operators' JSON text, kernels, and times [n] in us."""
+    """Observations: features [n, f], operators' JSON text, kernels, times [n] in us, how often each was measured [n].
+
+    There is one a shape, or one for each way in which other layers were fused into it.
+    """
 
     target: str
     vocabulary: Vocabulary
@@ -48,12 +42,18 @@ class TrainingSet:
     shapes: list[str]
     kernels: list[str]
     time_us: Floats
+    repeats: Floats
+    runtime: Runtime = "splitfleet"
 
     @property
-    def terms(self) -> tuple[str, ...]:
-        if threads_of(self.target) is not None:
-            return _CPU_TERMS
-        return _GPU_TERMS if self.target == GPU_EXECUTION else _DISPATCH_TERMS
+    def design(self) -> Design:
+        return design_of(self.target, self.runtime)
+
+    @cached_property
+    def shape_of(self) -> NDArray[np.int64]:
+        """Per observation [n] the number of its shape; shapes are numbered as they first come."""
+        numbers = {shape: number for number, shape in enumerate(dict.fromkeys(self.shapes))}
+        return np.array([numbers[shape] for shape in self.shapes], dtype=np.int64)
 
     @property
     def sha256(self) -> str:
@@ -123,27 +123,29 @@ def _completion_us(rows: pd.DataFrame) -> float:
 
 
 def _gpu_set(rows: pd.DataFrame, target: str, time_us: Floats) -> TrainingSet:
-    first, shapes, times = _observations(rows, time_us)
+    first, shapes, times, repeats = _observations(rows, time_us)
     kernels = [str(kernel) for kernel in first["kernel"]]
     vocabulary = Vocabulary.of(kernels)
     table = plan_table(kernels, list(first["quantities"]))
-    return TrainingSet(target, vocabulary, gpu_features(table, vocabulary), shapes, kernels, times)
+    return TrainingSet(target, vocabulary, gpu_features(table, vocabulary), shapes, kernels, times, repeats)
 
 
 def _cpu_set(rows: pd.DataFrame, target: str, time_us: Floats) -> TrainingSet:
-    _, shapes, times = _observations(rows, time_us)
+    _, shapes, times, repeats = _observations(rows, time_us)
     table = shape_table([operator_from_json(json.loads(shape)) for shape in shapes])
     kernels = [str(kernel) for kernel in cpu_kernels(table)]
     vocabulary = Vocabulary.of(kernels)
-    return TrainingSet(target, vocabulary, cpu_features(table, vocabulary), shapes, kernels, times)
+    return TrainingSet(target, vocabulary, cpu_features(table, vocabulary), shapes, kernels, times, repeats)
 
 
-def _observations(rows: pd.DataFrame, time_us: Floats) -> tuple[pd.DataFrame, list[str], Floats]:
-    """One row a shape, in the order of the shapes' text: a first trace of each, and the median of its times."""
+def _observations(rows: pd.DataFrame, time_us: Floats) -> tuple[pd.DataFrame, list[str], Floats, Floats]:
+    """One row a shape, in the order of the shapes' text: a first trace, the median of its times, their number."""
     keyed = rows.assign(shape=[_canonical(text) for text in rows["operator"]], time_us=time_us)
     groups = keyed.sort_values(["shape", "job_id", "phone"], kind="stable").groupby("shape", sort=True)
     first = groups.first()
-    return first, [str(shape) for shape in first.index], groups["time_us"].median().to_numpy(np.float64)
+    times, repeats = groups["time_us"].median(), groups["time_us"].count()
+    names = [str(shape) for shape in first.index]
+    return first, names, times.to_numpy(np.float64), np.asarray(repeats, dtype=np.float64)
 
 
 def _canonical(operator: str) -> str:

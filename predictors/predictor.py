@@ -1,4 +1,7 @@
-"""One predictor: a cost model times the exponential of a LightGBM score, kept as plain text and JSON, never pickled."""
+"""One predictor: a cost model times the exponential of a score, kept as plain text and JSON, never pickled.
+
+The score is a LightGBM Booster's, or a mean of it and of a Gaussian process over the same features.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,12 @@ from numpy.typing import NDArray
 from splitfleet.kernels.errors import UserError
 
 from .cost_model import CostModel
-from .features import CPU_FEATURES, GPU_FEATURES, Vocabulary, cpu_features, cpu_kernels, gpu_features, variant_of
+from .design import RUNTIMES, Design, Runtime, design_of
+from .features import Vocabulary, cpu_kernels, variant_of
+from .gaussian_process import GaussianProcess
+from .intervals import Intervals, Ranges, uncertainty_from_json, uncertainty_to_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 GPU_EXECUTION = "gpu_execution"
 GPU_DISPATCH = "gpu_dispatch"
 _CPU_TARGET = re.compile(r"cpu_t([1-9]\d*)")
@@ -42,10 +48,14 @@ def threads_of(target: str) -> int | None:
 
 @dataclass(frozen=True)
 class Predictor:
-    """Predicts one target, in microseconds: cost model x exp(Booster's raw score).
+    """Predicts one target, in microseconds: cost model x exp(score).
+
+    The score is (1 - `share`) x the Booster's raw score + `share` x the Gaussian process's, which is None where it does
+    not pay. `intervals` and `ranges` say how far to trust it.
 
     A table is what `splitfleet.kernels` gives: `lower_many`/`lower_channels` for GPU targets,
-    `describe_many`/`describe_channels` for CPU targets. A frame holds the features made from it.
+    `describe_many`/`describe_channels` for CPU targets, LiteRT's `lower_operations`. A frame holds the features made
+    from it.
     """
 
     target: str
@@ -53,10 +63,19 @@ class Predictor:
     vocabulary: Vocabulary
     cost_model: CostModel
     booster_text: str
+    intervals: Intervals
+    ranges: Ranges
+    process: GaussianProcess | None = None
+    share: float = 0.0
+    runtime: Runtime = "splitfleet"
+
+    @property
+    def design(self) -> Design:
+        return design_of(self.target, self.runtime)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        return GPU_FEATURES if threads_of(self.target) is None else CPU_FEATURES
+        return self.design.features
 
     @cached_property
     def booster(self) -> lightgbm.Booster:
@@ -64,8 +83,7 @@ class Predictor:
 
     def features(self, table: pd.DataFrame) -> pd.DataFrame:
         """The feature frame [n, features], float64, of a table of launch plans or shapes [n]."""
-        make = gpu_features if threads_of(self.target) is None else cpu_features
-        return make(table, self.vocabulary)
+        return self.design.make(table, self.vocabulary)
 
     def known_kernels(self, table: pd.DataFrame) -> NDArray[np.bool_]:
         """Per row [n], whether training has seen its kernel. An unknown one is predicted from its family."""
@@ -73,14 +91,31 @@ class Predictor:
         return kernels.map(variant_of).isin(self.vocabulary.kernels).to_numpy(np.bool_)
 
     def raw_score(self, frame: pd.DataFrame) -> Floats:
-        """The Booster's raw score [n] of a feature frame: log(time / cost model)."""
+        """The Booster's raw score [n] of a feature frame."""
         matrix = np.ascontiguousarray(frame[list(self.feature_names)].to_numpy(np.float64))
         score = self.booster.predict(matrix, raw_score=True, num_threads=1)
         return np.asarray(score, dtype=np.float64)
 
     def predict_us(self, frame: pd.DataFrame) -> Floats:
         """Times [n] in microseconds of a feature frame."""
-        return self.cost_model.predict_us(frame) * np.exp(self.raw_score(frame))
+        return self.cost_model.predict_us(frame) * np.exp(self.score(frame))
+
+    def score(self, frame: pd.DataFrame) -> Floats:
+        """log(time / cost model) [n] of a feature frame."""
+        if self.process is None:
+            return self.raw_score(frame)
+        process = self.process.predict(frame)
+        if self.share == 1.0:
+            return process
+        return (1.0 - self.share) * self.raw_score(frame) + self.share * process
+
+    def bounds_us(self, frame: pd.DataFrame) -> tuple[Floats, Floats]:
+        """Bounds [n] in us between which the measured time lies with a probability of 90 %."""
+        return self.intervals.bounds(frame, self.predict_us(frame))
+
+    def outside(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
+        """Per row [n] of a feature frame, whether the shape lies outside what training has seen."""
+        return self.ranges.outside(frame)
 
     def predict_table_us(self, table: pd.DataFrame) -> Floats:
         """Times [n] in microseconds of a table of launch plans or shapes."""
@@ -91,7 +126,11 @@ class Predictor:
             "schema": SCHEMA_VERSION,
             "target": self.target,
             "unit": "us",
-            "formula": "cost_model(features) * exp(booster raw score)",
+            "runtime": self.runtime,
+            "formula": "cost_model(features) * exp((1 - share) * booster raw score + share * process)",
+            "share": self.share,
+            "process": None if self.process is None else self.process.to_json(),
+            "uncertainty": uncertainty_to_json(self.intervals, self.ranges),
             "operator_types": list(self.operator_types),
             "features": list(self.feature_names),
             "kernels": list(self.vocabulary.kernels),
@@ -112,7 +151,14 @@ class Predictor:
         try:
             cost_model = CostModel.from_json(data["cost_model"])
             vocabulary = Vocabulary(tuple(data["kernels"]), cost_model.families)
-            predictor = cls(data["target"], tuple(data["operator_types"]), vocabulary, cost_model, booster_text)
+            process = None if data["process"] is None else GaussianProcess.from_json(data["process"])
+            intervals, ranges = uncertainty_from_json(data["uncertainty"], cost_model.families)
+            if data["runtime"] not in RUNTIMES:
+                raise ValueError(f"runtime {data['runtime']!r}")
+            predictor = cls(
+                data["target"], tuple(data["operator_types"]), vocabulary, cost_model, booster_text, intervals, ranges,
+                process, float(data["share"]), data["runtime"],
+            )  # fmt: skip
             features = tuple(data["features"])
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: not a predictor description: {error!r}; get the package again") from error
@@ -125,7 +171,7 @@ class Predictor:
 
     def to_files(self) -> dict[str, bytes]:
         """`<target>.txt` (the Booster) and `<target>.json` (all else), by name."""
-        description = json.dumps(self.to_json(), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        description = json.dumps(self.to_json(), sort_keys=True, allow_nan=False) + "\n"
         return {f"{self.target}.txt": self.booster_text.encode(), f"{self.target}.json": description.encode()}
 
 

@@ -23,7 +23,6 @@ from splitfleet.kernels import Device, operator_from_json
 from splitfleet.kernels.errors import UserError
 
 from .archive import canonical_json
-from .fitting import BOOSTER_PARAMETERS
 from .package import Package, open_package, verify_package
 from .predictor import Predictor
 from .tracking_leftovers import TRAINING_TAG, remove_unfinished, training_id
@@ -177,7 +176,11 @@ def champion_package(device: str) -> Path:
     names = sorted({package["device_class"] for package in list_packages() if CHAMPION in package["aliases"]})
     if device not in names:
         raise UserError(_unknown_device(device, names))
-    mlflow = connect()
+    return champion_file(connect(), device)
+
+
+def champion_file(mlflow: ModuleType, device: str) -> Path:
+    """A local file with the one zip of a registered model's champion. Raises UserError where there is not one."""
     with store_errors():
         folder = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{device}@{CHAMPION}")
     found = sorted(Path(folder).rglob("*.zip"))
@@ -219,9 +222,10 @@ def _log_predictor(mlflow: ModuleType, result: ClassModels, target: str, campaig
         mlflow.set_tags({"campaign": campaign, "level": "predictor", "device_class": device_class, "target": target})
         mlflow.log_params(
             {
-                **BOOSTER_PARAMETERS,
+                **data.design.booster,
                 "seed": result.seed,
                 "trees": predictor.booster.num_trees(),
+                "process_share": predictor.share,
                 "shapes": len(data.shapes),
                 "features": len(predictor.feature_names),
                 "cost_model_terms": len(predictor.cost_model.terms),

@@ -7,32 +7,36 @@ are those. The models handed on are trained on everything.
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from splitfleet.kernels import operator_from_json
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.tuning import Tuning
 
 from .checked_joins import CheckedJoins, checked_joins
-from .fitting import fit_predictor, predict_held_out
-from .metrics import error_metrics
+from .fitting import HeldOut, fit_predictor, predict_held_out
+from .metrics import error_metrics, interval_metrics
 from .models import GPU, QUANTILE_LEVELS, DeviceModels
 from .observations import TrainingSet, join_costs, training_sets
-from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, threads_of
+from .predictor import GPU_DISPATCH, GPU_EXECUTION, threads_of
 from .split_table import as_precision
+
+_WORKERS = 2
 
 
 @dataclass(frozen=True)
 class ClassModels:
     """What training one device class gives.
 
-    `metrics[target]` has the figures of `error_metrics` over held-out shapes, and the same by kernel under `by_kernel`;
-    `cpu` is all thread counts together. `held_out` has one row per shape and target: target, shape (operator JSON
-    text), kernel, channels, measured_us, predicted_us.
+    `metrics[target]` has the figures of `held_out_metrics` over held-out shapes, and the same by kernel under
+    `by_kernel`; `cpu` is all thread counts together. `held_out` has one row per shape and target: target, shape
+    (operator JSON text), kernel, channels, measured_us, predicted_us, low_us, high_us, outside.
     """
 
     models: DeviceModels
@@ -60,12 +64,18 @@ def train_class(
     operating_point = json.loads(_only(used, "operating_point"))
     checked = checked_joins(traces[traces["purpose"] == "measure"]) + (checked_before or CheckedJoins())
     training = training_sets(used, device_class)
-    predictions = {target: predict_held_out(data, seed) for target, data in training.items()}
+    every = {target: np.arange(len(data.time_us)) for target, data in training.items()}
+    # Each target in a thread of its own, on one core: LightGBM and BLAS let go of the interpreter.
+    with threadpool_limits(1), ThreadPoolExecutor(_WORKERS) as pool:
+        held = {target: pool.submit(predict_held_out, data, seed) for target, data in training.items()}
+        fitted = {target: pool.submit(fit_predictor, data, every[target], seed) for target, data in training.items()}
+        predictions = {target: future.result() for target, future in held.items()}
+        predictors = {target: future.result() for target, future in fitted.items()}
     held_out = pd.concat([_frame(training[target], predictions[target]) for target in training], ignore_index=True)
     models = DeviceModels(
         device_class,
         _only(used, "backend"),
-        {target: fit_predictor(data, np.arange(len(data.time_us)), seed) for target, data in training.items()},
+        predictors,
         join_costs(used, checked),
         _error_ratios(held_out),
         as_precision(_only(used, "precision")),
@@ -75,7 +85,7 @@ def train_class(
     return ClassModels(models, _metrics(held_out), held_out, training, profile, operating_point, campaigns, seed)
 
 
-def _frame(data: TrainingSet, predicted_us: Floats) -> pd.DataFrame:
+def _frame(data: TrainingSet, predicted: HeldOut) -> pd.DataFrame:
     channels = [operator_from_json(json.loads(shape)).channels for shape in data.shapes]
     return pd.DataFrame(
         {
@@ -84,7 +94,10 @@ def _frame(data: TrainingSet, predicted_us: Floats) -> pd.DataFrame:
             "kernel": data.kernels,
             "channels": channels,
             "measured_us": data.time_us,
-            "predicted_us": predicted_us,
+            "predicted_us": predicted.time_us,
+            "low_us": predicted.low_us,
+            "high_us": predicted.high_us,
+            "outside": predicted.outside,
         }
     )
 
@@ -94,12 +107,17 @@ def _metrics(held_out: pd.DataFrame) -> dict[str, dict[str, Any]]:
     groups = {str(target): rows for target, rows in held_out.groupby("target")}
     groups["cpu"] = held_out[held_out["target"].str.startswith("cpu_t")]
     for target, rows in groups.items():
-        by_kernel = {
-            str(kernel): error_metrics(part["measured_us"], part["predicted_us"])
-            for kernel, part in rows.groupby("kernel")
-        }
-        result[target] = {**error_metrics(rows["measured_us"], rows["predicted_us"]), "by_kernel": by_kernel}
+        by_kernel = {str(kernel): held_out_metrics(part) for kernel, part in rows.groupby("kernel")}
+        result[target] = {**held_out_metrics(rows), "by_kernel": by_kernel}
     return result
+
+
+def held_out_metrics(rows: pd.DataFrame) -> dict[str, float]:
+    """The figures of `error_metrics` and `interval_metrics` over rows of a frame of held-out shapes."""
+    return {
+        **error_metrics(rows["measured_us"], rows["predicted_us"]),
+        **interval_metrics(rows["measured_us"], rows["low_us"], rows["high_us"]),
+    }
 
 
 def _error_ratios(held_out: pd.DataFrame) -> dict[str, tuple[float, ...]]:

@@ -64,16 +64,20 @@ def winograd_tiles(shapes: pd.DataFrame) -> NDArray[np.int64]:
     return tiles.to_numpy(np.int64)
 
 
-def constant_bytes(shapes: pd.DataFrame, precision: str) -> NDArray[np.int64]:
-    """Bytes of a convolution's weights in constant memory.
-
-    They are padded to slices of output channels, or of input channels where the sums are dot products: that is where
-    the output is no whole number of slices, and either the input is or it comes out smaller.
-    """
+def dot_form(shapes: pd.DataFrame) -> pd.Series[bool]:
+    """Where `conv_constants` sums by dot products: the output is no whole number of slices, and either the input is or
+    the weights come out smaller."""
     source, output = shapes["in_channels"], shapes["n"]
     by_output, by_source = source * shapes["slices"] * SLICE, output * shapes["source_slices"] * SLICE
-    dot = (output % SLICE != 0) & ((source % SLICE == 0) | (by_source < by_output))
-    values = by_output.where(~dot, by_source) * shapes["kernel_h"] * shapes["kernel_w"]
+    return (output % SLICE != 0) & ((source % SLICE == 0) | (by_source < by_output))
+
+
+def constant_bytes(shapes: pd.DataFrame, precision: str) -> NDArray[np.int64]:
+    """Bytes of a convolution's weights in constant memory: padded to slices of output channels, or of input channels
+    where the sums are dot products."""
+    by_output = shapes["in_channels"] * shapes["slices"] * SLICE
+    by_source = shapes["n"] * shapes["source_slices"] * SLICE
+    values = by_output.where(~dot_form(shapes), by_source) * shapes["kernel_h"] * shapes["kernel_w"]
     return values.to_numpy(np.int64) * element_bytes(precision)
 
 

@@ -86,13 +86,13 @@ def operator_of(operation: str, feature: str) -> Operator:
     depthwise convolution without any stood a padding layer, which the delegate merges into it
     (transformations/merge_padding_with.cc): the operator is the merged one, of the smaller input.
     """
-    sizes = _sizes(feature, ("Input_channel", "Filter", "FLOPS") if operation == "FULLY_CONNECTED" else _KEYS)
+    sizes = sizes_of(feature, ("Input_channel", "Filter", "FLOPS") if operation == "FULLY_CONNECTED" else _KEYS)
     operator: Operator
     if operation == "FULLY_CONNECTED":
         operator = Linear(rows=1, in_features=sizes["Input_channel"], out_features=sizes["Filter"])
     else:
         side, kernel, stride = sizes["Input_shape"], sizes["Kernel"], sizes["Stride"]
-        pad = _padding(side, kernel, stride, sizes["Output_shape"])
+        pad = padding_of(side, kernel, stride, sizes["Output_shape"])
         if operation == "DEPTHWISE_CONV_2D":
             operator = _depthwise(side, sizes, pad)
         else:
@@ -102,7 +102,8 @@ def operator_of(operation: str, feature: str) -> Operator:
     return operator
 
 
-def _sizes(feature: str, names: tuple[str, ...]) -> dict[str, int]:
+def sizes_of(feature: str, names: tuple[str, ...]) -> dict[str, int]:
+    """The whole numbers of these names in a row's `feature`. Raises UserError where one is none."""
     try:
         found = ast.literal_eval(feature)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -127,7 +128,8 @@ def _depthwise(side: int, sizes: dict[str, int], pad: int) -> DepthwiseConv2d:
     return DepthwiseConv2d(side, side, sizes["Input_channel"], kernel, kernel, sizes["Stride"], pad, pad)
 
 
-def _padding(side: int, kernel: int, stride: int, output: int) -> int:
+def padding_of(side: int, kernel: int, stride: int, output: int) -> int:
+    """The padding on each side that makes `output` pixels of `side`. Raises UserError where none does."""
     if kernel % 2 and -(-side // stride) == output:
         return kernel // 2
     if (side - kernel) // stride + 1 == output:

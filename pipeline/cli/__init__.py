@@ -20,6 +20,7 @@ from .host import app as host_verbs
 from .kernels import app as kernel_verbs
 from .models import add_verbs as add_model_verbs
 from .packages import app as package_verbs
+from .traces import app as trace_verbs
 from .tune import add_verbs as add_tune_verb
 from .ui import add_verbs as add_ui_verb
 
@@ -36,6 +37,7 @@ app.add_typer(host_verbs, name="host")
 app.add_typer(package_verbs, name="package")
 app.add_typer(kernel_verbs, name="kernels")
 app.add_typer(agent_verbs, name="agent")
+app.add_typer(trace_verbs, name="traces")
 for add_verbs in (add_device_verbs, add_doctor_verb, add_model_verbs, add_tune_verb, add_ui_verb):
     add_verbs(app)
 

@@ -1,4 +1,4 @@
-"""`splitfleet train | publish | report | predict`."""
+"""`splitfleet train | evaluate | publish | report | predict`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ Folder = Annotated[Path, typer.Argument(help="A campaign's folder, as runs/demo.
 
 def add_verbs(app: typer.Typer) -> None:
     app.command(epilog="Example: splitfleet train runs/demo")(train)
+    app.command(epilog="Example: splitfleet evaluate runs/pixel4-test --json")(evaluate)
     app.command(epilog="Example: splitfleet publish runs/demo")(publish)
     app.command(epilog="Example: splitfleet report runs/demo --json")(report)
     app.command(epilog="Example: splitfleet predict virtual-a-1b2c3d4e --op linear:rows=50,in=768,out=3072")(predict)
 
 
 def train(folder: Folder, json: JsonFlag = False) -> None:
-    """Train the latency predictors of every device class of a campaign, and log them to MLflow."""
+    """Train the latency predictors of every device class of a campaign, or of imported traces; log them to MLflow."""
+    from splitfleet.pipeline.litert_training import is_imported, train_imported
     from splitfleet.pipeline.training import train_campaign
 
-    trained = train_campaign(folder)
+    trained = train_imported(folder) if is_imported(folder) else train_campaign(folder)
     if json:
         print_json({name: result.metrics for name, result in trained.items()})
         return
@@ -43,6 +45,36 @@ def train(folder: Folder, json: JsonFlag = False) -> None:
 
 
 _ERRORS = ("mape", "median_ape", "within_5", "within_10", "within_15")
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A folder of imported traces.", show_default=False)],
+    model: Annotated[
+        Path | None, typer.Option(help="A folder that was trained, or a package in it, instead of the champion.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Compare the champion of each imported phone's class with the times in a folder, by operator."""
+    from splitfleet.pipeline.litert_training import evaluate_imported
+
+    rows = evaluate_imported(folder, model)
+    if json:
+        print_json({"rows": rows})
+        return
+    print_table(
+        "Errors on the shapes of the folder",
+        ["phone ", "operator ", "shapes", "MAPE", "median", "within 10 %", "in 90 % interval", "out of range"],
+        [
+            [
+                row["phone"],
+                row["operator"],
+                str(row["n"]),
+                *(f"{row[key]:.1f} %" for key in ("mape", "median", "within_10", "coverage_90")),
+                str(row["out_of_range"]),
+            ]
+            for row in rows
+        ],
+    )
 
 
 def publish(folder: Folder, phone: PhoneOption = None, cluster: ClusterOption = None) -> None:

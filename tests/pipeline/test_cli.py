@@ -25,6 +25,8 @@ VERBS = [
     ["campaign", "run"],
     ["campaign", "status"],
     ["train"],
+    ["evaluate"],
+    ["traces", "import"],
     ["publish"],
     ["report"],
     ["predict"],

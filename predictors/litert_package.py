@@ -1,0 +1,112 @@
+"""The predictors of a phone's GPU under LiteRT as one checked zip file of text, like a predictor package.
+
+| file | content |
+|---|---|
+| manifest.json | schema, device class, kind, what it was made from, versions, SHA-256 of every other file |
+| operating_point.json | runtime, GPU, precision |
+| models/<group>.txt, .json | LightGBM's model text; cost model, Gaussian process, intervals, features, kernels |
+| golden.json | features of some shapes, raw scores and times |
+| metrics.json | errors on held-out shapes |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from splitfleet.kernels.errors import UserError
+
+from .archive import canonical_json, pack, unpack
+from .golden import check_scores
+from .litert_train import GROUPS, LitertModels, LitertTraining
+from .predictor import Predictor
+
+KIND = "litert"
+_FIXED = ("golden.json", "metrics.json", "operating_point.json")
+_MODEL = re.compile(rf"models/({'|'.join(GROUPS)})\.(txt|json)")
+_VECTORS = 8
+_LIBRARIES = ("lightgbm", "numpy", "pandas", "scipy")
+
+
+def write_litert_package(trained: LitertTraining, path: Path) -> Path:
+    """Writes the package; it appears at `path` whole or not at all. The same training gives the same bytes."""
+    files = {
+        "operating_point.json": canonical_json(trained.models.operating_point),
+        "golden.json": canonical_json({"vectors": _golden(trained)}),
+        "metrics.json": canonical_json({"schema": 1, "operators": trained.metrics}),
+    }
+    for group, predictor in trained.models.predictors.items():
+        for name, data in predictor.to_files().items():
+            files[f"models/{group}{Path(name).suffix}"] = data
+    sets = {name: {"sha256": data.sha256, "rows": len(data.shapes)} for name, data in trained.training.items()}
+    manifest = {
+        "kind": KIND,
+        "device_class": trained.models.device_class,
+        "created_from": {"phones": list(trained.phones), "seed": trained.seed, "training": sets},
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(pack(files, manifest))
+        open_litert_package(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def open_litert_package(path: Path) -> LitertModels:
+    """Reads a package, checks every byte of it, and computes its golden vectors again.
+
+    Raises UserError naming the file that is damaged, missing, unknown or different.
+    """
+    files, manifest = unpack(path, lambda name: name in _FIXED or bool(_MODEL.fullmatch(name)))
+    if manifest.get("kind") != KIND:
+        raise UserError(f"{path}: no package of LiteRT predictors; name one that `splitfleet train` wrote")
+    predictors = {}
+    for group in GROUPS:
+        if f"models/{group}.json" in files and f"models/{group}.txt" in files:
+            text = files[f"models/{group}.txt"].decode()
+            where = f"{path}: models/{group}.json"
+            predictors[group] = Predictor.from_json(_json(files, f"models/{group}.json", path), text, where)
+    for vector in _json(files, "golden.json", path)["vectors"]:
+        if vector["group"] not in predictors:
+            raise UserError(f"{path}: models/{vector['group']} is missing; train again")
+        predictor = predictors[vector["group"]]
+        frame = pd.DataFrame([vector["features"]], columns=list(predictor.feature_names), dtype=np.float64)
+        check_scores(predictor, frame, vector, f"{path}: golden.json: {vector['operator']}")
+    return LitertModels(str(manifest["device_class"]), _json(files, "operating_point.json", path), predictors)
+
+
+def _golden(trained: LitertTraining) -> list[dict[str, Any]]:
+    """Some observations of each group, spread evenly over them."""
+    vectors = []
+    for group, predictor in sorted(trained.models.predictors.items()):
+        data = trained.training[group]
+        rows = np.unique(np.linspace(0, len(data.shapes) - 1, _VECTORS).round().astype(int))
+        frame = data.features.iloc[rows]
+        for row, score, time_us in zip(rows, predictor.raw_score(frame), predictor.predict_us(frame), strict=True):
+            vectors.append(
+                {
+                    "group": group,
+                    "operator": data.shapes[row],
+                    "features": [float(value) for value in data.features.iloc[row]],
+                    "raw_score": float(score),
+                    "time_us": float(time_us),
+                }
+            )
+    return vectors
+
+
+def _json(files: dict[str, bytes], name: str, path: Path) -> dict[str, Any]:
+    if name not in files:
+        raise UserError(f"{path}: {name} is missing; train again")
+    return dict(json.loads(files[name]))

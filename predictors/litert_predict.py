@@ -1,0 +1,39 @@
+"""Predicting operators by name on a GPU under LiteRT, from the models alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.litert import LitertGpu
+from splitfleet.kernels.litert.operations import lower_operations, parse_operation
+
+from .litert_train import GROUPS, LitertModels
+
+
+def predict_operations(models: LitertModels, texts: Sequence[str]) -> pd.DataFrame:
+    """One row an operator's text: operator, kernel, predicted_us, low_us, high_us (90 %), outside what was measured.
+
+    Nothing is fused into them. Raises UserError for a text that is no operator, or a type not trained on.
+    """
+    operations = [parse_operation(text) for text in texts]
+    gpu = LitertGpu.from_name(models.operating_point["gpu"])
+    table = lower_operations(operations, gpu, models.operating_point["precision"])
+    types = pd.Series([operation.type for operation in operations], index=table.index, dtype=object)
+    known = {name for predictor in models.predictors.values() for name in predictor.operator_types}
+    if missing := sorted(set(types) - known):
+        raise UserError(f"{models.device_class}: its predictors were not trained on {', '.join(missing)}")
+    parts = []
+    for group, predictor in models.predictors.items():
+        rows = table[types.isin(GROUPS[group])]
+        if len(rows):
+            frame = predictor.features(rows)
+            low, high = predictor.bounds_us(frame)
+            values = {"predicted_us": predictor.predict_us(frame), "low_us": low, "high_us": high}
+            parts.append(pd.DataFrame({**values, "outside": predictor.outside(frame)}, index=rows.index))
+    result = pd.concat(parts).sort_index()
+    result.insert(0, "operator", [operation.label for operation in operations])
+    result.insert(1, "kernel", table["kernel"])
+    return result

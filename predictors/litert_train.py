@@ -1,0 +1,201 @@
+"""Training on traces of LiteRT's GPU delegate: a predictor for each group of operators, and its errors.
+
+An observation is a shape with what was fused into it; errors are counted by shape. A shape that was run with several
+fusions is predicted once for each of its rows, and both sides are the median over its rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from splitfleet.kernels.errors import UserError
+
+from .features import Vocabulary, plan_table
+from .fitting import HeldOut, fit_predictor, predict_held_out
+from .litert_features import litert_features
+from .observations import LEAST_SHAPES, TrainingSet
+from .predictor import GPU_EXECUTION, Predictor
+from .train import held_out_metrics
+
+GROUPS = {
+    "products": ("conv2d", "linear", "grouped_conv2d"),
+    "depthwise": ("depthwise_conv2d",),
+    "pooling": ("pool2d",),
+    "mean": ("mean",),
+    "concat": ("concat",),
+}
+"""Operators whose kernels are alike share a predictor."""
+
+_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class LitertModels:
+    """The predictors of one phone's GPU under LiteRT, by group; one that was measured on too few shapes is missing."""
+
+    device_class: str
+    operating_point: dict[str, str]
+    predictors: dict[str, Predictor]
+
+
+@dataclass(frozen=True)
+class LitertTraining:
+    """What training gives: models, training sets by group, and one row a shape that was held out.
+
+    `held_out`: operator (type), shape (operator JSON text), kernel, measured_us, predicted_us, low_us, high_us,
+    outside. `metrics[operator]` has the figures of `held_out_metrics` and the same by kernel under `by_kernel`.
+    """
+
+    models: LitertModels
+    training: dict[str, TrainingSet]
+    held_out: pd.DataFrame
+    metrics: dict[str, dict[str, Any]]
+    phones: tuple[str, ...]
+    seed: int
+
+
+def train_litert(traces: pd.DataFrame, seed: int) -> LitertTraining:
+    """Trains on the traces of one device class. Raises UserError where no group has enough shapes."""
+    sets = litert_sets(traces)
+    if not sets:
+        raise UserError(
+            f"{_only(traces, 'device_class')}: training needs {LEAST_SHAPES} shapes at least of one of "
+            + "; ".join(", ".join(types) for types in GROUPS.values())
+        )
+    with threadpool_limits(1), ThreadPoolExecutor(_WORKERS) as pool:
+        held = {name: pool.submit(predict_held_out, data, seed) for name, data in sets.items()}
+        fitted = {
+            name: pool.submit(fit_predictor, data, np.arange(len(data.time_us)), seed) for name, data in sets.items()
+        }
+        predictors = {name: future.result() for name, future in fitted.items()}
+        frames = [by_shape(sets[name], future.result(), traces) for name, future in held.items()]
+    held_out = pd.concat(frames, ignore_index=True)
+    models = LitertModels(_only(traces, "device_class"), json.loads(_only(traces, "operating_point")), predictors)
+    phones = tuple(sorted(traces["phone"].unique()))
+    return LitertTraining(models, sets, held_out, metrics_of(held_out), phones, seed)
+
+
+def litert_sets(traces: pd.DataFrame) -> dict[str, TrainingSet]:
+    """The training set of each group with enough shapes."""
+    sets = {}
+    for name, types in GROUPS.items():
+        rows = traces[traces["operator_type"].isin(types)]
+        if rows["operator"].nunique() >= LEAST_SHAPES:
+            sets[name] = _training_set(rows)
+    return sets
+
+
+def evaluate_litert(models: LitertModels, traces: pd.DataFrame) -> pd.DataFrame:
+    """Predicts measured shapes; one row a shape, as `LitertTraining.held_out`.
+
+    Raises UserError where the models were not trained on a type of operator.
+    """
+    frames = []
+    for name, types in GROUPS.items():
+        rows = traces[traces["operator_type"].isin(types)]
+        if not len(rows):
+            continue
+        predictor = models.predictors.get(name)
+        missing = sorted(set(rows["operator_type"]) - set(predictor.operator_types if predictor else ()))
+        if predictor is None or missing:
+            raise UserError(
+                f"{models.device_class}: its predictors were not trained on {', '.join(missing)}; train on traces "
+                "that hold such operators, or leave them out"
+            )
+        data = _training_set(rows, predictor.vocabulary)
+        predicted = predictor.predict_us(data.features)
+        low, high = predictor.intervals.bounds(data.features, predicted)
+        held_out = HeldOut(predicted, low, high, predictor.outside(data.features))
+        frames.append(by_shape(data, held_out, rows))
+    return pd.concat(frames, ignore_index=True)
+
+
+def metrics_of(held_out: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """By operator type the figures over held-out shapes, and under `by_kernel` those of each kernel family."""
+    result: dict[str, dict[str, Any]] = {}
+    for operator, rows in held_out.groupby("operator"):
+        by_kernel = {str(kernel): held_out_metrics(part) for kernel, part in rows.groupby("kernel")}
+        result[str(operator)] = {**held_out_metrics(rows), "by_kernel": by_kernel}
+    return result
+
+
+def by_shape(data: TrainingSet, predicted: HeldOut, traces: pd.DataFrame) -> pd.DataFrame:
+    """One row a shape: the medians over its rows of what was measured and of what was predicted."""
+    rows = pd.DataFrame(
+        {
+            "shape": data.shapes,
+            "kernel": data.kernels,
+            "predicted_us": predicted.time_us,
+            "low_us": predicted.low_us,
+            "high_us": predicted.high_us,
+            "outside": predicted.outside,
+        }
+    )
+    # Each observation as often as it was measured: the median is over the rows of the file.
+    repeated = rows.loc[rows.index.repeat(data.repeats.astype(int))]
+    groups = repeated.groupby("shape", sort=False)
+    result = groups[["predicted_us", "low_us", "high_us"]].median()
+    result["kernel"], result["outside"] = groups["kernel"].first(), groups["outside"].any()
+    measured = pd.Series(_times_us(traces), index=pd.Index([_canonical(text) for text in traces["operator"]]))
+    result["measured_us"] = measured.groupby(level=0).median()
+    result = result.reset_index()
+    result.insert(0, "operator", [json.loads(shape)["type"] for shape in result["shape"]])
+    return result
+
+
+def _training_set(rows: pd.DataFrame, vocabulary: Vocabulary | None = None) -> TrainingSet:
+    """One observation for each shape and what was fused into it, in a fixed order."""
+    quantities = [json.loads(text) for text in rows["quantities"]]
+    keyed = pd.DataFrame(
+        {
+            "shape": [_canonical(text) for text in rows["operator"]],
+            "fused": [_fusion(of_row) for of_row in quantities],
+            "kernel": rows["kernel"].to_numpy(),
+            "quantities": rows["quantities"].to_numpy(),
+            "time_us": _times_us(rows),
+        }
+    )
+    groups = keyed.groupby(["shape", "fused"], sort=True)
+    first, times = groups.first().reset_index(), groups["time_us"]
+    kernels = [str(kernel) for kernel in first["kernel"]]
+    vocabulary = vocabulary or Vocabulary.of(kernels)
+    features = litert_features(plan_table(kernels, list(first["quantities"])), vocabulary)
+    return TrainingSet(
+        GPU_EXECUTION,
+        vocabulary,
+        features,
+        [str(shape) for shape in first["shape"]],
+        kernels,
+        times.median().to_numpy(np.float64),
+        np.asarray(times.count(), dtype=np.float64),
+        "litert",
+    )
+
+
+def _fusion(quantities: Mapping[str, float]) -> str:
+    return " ".join(f"{name}={quantities[name]:g}" for name in sorted(quantities) if name.startswith("fused_"))
+
+
+def _times_us(rows: pd.DataFrame) -> list[float]:
+    """Of each trace the median over its repetitions, in us."""
+    pairs = zip(rows["start_ns"], rows["end_ns"], strict=True)
+    return [float(np.median(np.asarray(end) - np.asarray(start))) / 1e3 for start, end in pairs]
+
+
+def _canonical(operator: str) -> str:
+    return json.dumps(json.loads(operator), sort_keys=True, separators=(",", ":"))
+
+
+def _only(traces: pd.DataFrame, column: str) -> str:
+    values = traces[column].unique()
+    if len(values) != 1:
+        raise UserError(f"these are traces of {len(values)} {column.replace('_', ' ')}s; one is trained at a time")
+    return str(values[0])
