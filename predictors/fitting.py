@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .cost_model import CostModel, fit_cost_model
 from .features import CATEGORICAL
-from .gaussian_process import Search, search
+from .gaussian_process import Observed, Search, search
 from .intervals import Intervals, Ranges
 from .observations import TrainingSet
 from .predictor import Floats, Predictor
@@ -54,13 +54,13 @@ class HeldOut:
 def fit_predictor(data: TrainingSet, rows: Rows, seed: int) -> Predictor:
     """A predictor trained on these rows of a training set."""
     frame, families = data.features.iloc[rows], data.vocabulary.families
-    cost_model, residual = _cost(data, rows)
-    found = _search(data, rows, residual, seed)
+    cost_model, observed = _cost(data, rows)
+    found = _search(data, rows, observed, seed)
     choice = _choose(data, rows, found, seed)
-    booster = _boost(data, rows, residual, choice.rounds, seed)
+    booster = _boost(data, rows, observed.residual, choice.rounds, seed)
     process = None
     if found is not None and choice.share > 0:
-        process = found.fit(frame, residual, data.repeats[rows])
+        process = found.fit(frame, observed)
     types = sorted({json.loads(shape)["type"] for shape in data.shapes})
     by_shape = pd.Series(choice.errors).groupby(data.shape_of[rows])
     first = frame["family"].groupby(data.shape_of[rows]).first()
@@ -92,12 +92,13 @@ def predict_held_out(data: TrainingSet, seed: int) -> HeldOut:
     return held_out
 
 
-def _cost(data: TrainingSet, rows: Rows) -> tuple[CostModel, Floats]:
-    """The cost model of these rows, and log(time / cost model) of them."""
+def _cost(data: TrainingSet, rows: Rows) -> tuple[CostModel, Observed]:
+    """The cost model of these rows, and what it leaves of them."""
     frame, time_us = data.features.iloc[rows], data.time_us[rows]
     weights = _weights(data.repeats[rows])
     model = fit_cost_model(frame, time_us, data.design.terms, data.vocabulary.families, weights)
-    return model, np.log(time_us / model.predict_us(frame))
+    cost_us = model.predict_us(frame)
+    return model, Observed(np.log(time_us / cost_us), data.repeats[rows], cost_us)
 
 
 def _weights(repeats: Floats) -> Floats:
@@ -106,12 +107,12 @@ def _weights(repeats: Floats) -> Floats:
     return np.asarray(weights / weights.mean())
 
 
-def _search(data: TrainingSet, rows: Rows, residual: Floats, seed: int) -> Search | None:
+def _search(data: TrainingSet, rows: Rows, observed: Observed, seed: int) -> Search | None:
     if len(rows) < _LEAST_FOR_PROCESS:
         return None
     design = data.design
-    frame, repeats = data.features.iloc[rows], data.repeats[rows]
-    return search(frame, residual, repeats, design.smooth, design.plain, len(data.vocabulary.families), seed)
+    families = len(data.vocabulary.families)
+    return search(data.features.iloc[rows], observed, design.smooth, design.plain, families, seed)
 
 
 def _choose(data: TrainingSet, rows: Rows, found: Search | None, seed: int) -> _Choice:
@@ -120,16 +121,15 @@ def _choose(data: TrainingSet, rows: Rows, found: Search | None, seed: int) -> _
     boosted = np.zeros((len(_ROUNDS), len(rows)))
     for test in shape_folds(data.shape_of[rows], _INNER_FOLDS, seed + 1):
         train = np.setdiff1d(np.arange(len(rows)), test)
-        model, residual = _cost(data, rows[train])
+        model, observed = _cost(data, rows[train])
         unseen = data.features.iloc[rows[test]]
         wanted[test] = np.log(data.time_us[rows[test]] / model.predict_us(unseen))
-        booster = _boost(data, rows[train], residual, max(_ROUNDS), seed)
+        booster = _boost(data, rows[train], observed.residual, max(_ROUNDS), seed)
         matrix = unseen.to_numpy(np.float64)
         for index, rounds in enumerate(_ROUNDS):
             boosted[index, test] = booster.predict(matrix, raw_score=True, num_iteration=rounds, num_threads=1)
         if found is not None:
-            fitted = found.fit(data.features.iloc[rows[train]], residual, data.repeats[rows[train]])
-            process[test] = fitted.predict(unseen)
+            process[test] = found.fit(data.features.iloc[rows[train]], observed).predict(unseen)
     choices = []
     for rounds, score in zip(_ROUNDS, boosted, strict=True):
         for share in _SHARES if found is not None else _SHARES[:1]:

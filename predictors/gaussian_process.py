@@ -23,13 +23,14 @@ Floats = NDArray[np.float64]
 
 _LEAST = 1e-6  # a feature below it counts as it, before the logarithm
 _JITTER = 1e-8
-_SEARCHED_ON = 400  # observations that hyper-parameters are searched on
-_SEARCH_STEPS = 35
+_SEARCHED_ON = 600  # observations that hyper-parameters are searched on
+_SEARCH_STEPS = 40
 _BLOCK = 128  # rows at once: always as many, so that a row's bits do not depend on its neighbours
 _DIGITS = 7
-# Prior of the logarithms: length scales in standard deviations of a feature, then signal and both noises.
+# Prior of the logarithms: length scales in standard deviations of a feature, then signal and three noises.
 _LENGTH_PRIOR = (1.5, 1.0)
-_OTHER_PRIORS = ((-1.5, 1.0), (-3.5, 1.0), (-3.5, 1.0))
+_OTHER_PRIORS = ((-1.5, 1.0), (-3.5, 1.0), (-3.5, 1.0), (-3.5, 1.0))
+_MOST_SHORTNESS = 4.0
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,27 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Length scales [d] in standard deviations; variances of the signal, the noise floor, and one measurement."""
+    """Length scales [d] in standard deviations; variances of the signal and of three noises (`Observed.noises`)."""
 
     lengths: Floats
     signal: float
-    floor: float
-    single: float
+    noises: Floats
 
-    def noise(self, repeats: Floats) -> Floats:
-        return np.asarray(self.floor + self.single / repeats + _JITTER)
+
+@dataclass(frozen=True)
+class Observed:
+    """What the cost model leaves of n observations: log(time / cost model), how often each was measured, and the cost
+    model's time in us."""
+
+    residual: Floats
+    repeats: Floats
+    cost_us: Floats
+
+    @property
+    def noises(self) -> Floats:
+        """What the variance of each noise is multiplied with [3, n]: the floor, one measurement, the timer's jitter."""
+        short = np.minimum((np.median(self.cost_us) / self.cost_us) ** 2, _MOST_SHORTNESS)
+        return np.stack([np.ones_like(self.repeats), 1 / self.repeats, short])
 
 
 @dataclass(frozen=True)
@@ -120,28 +133,27 @@ class Search:
     deviation: Floats
     found: Hyperparameters
 
-    def fit(self, frame: pd.DataFrame, residual: Floats, repeats: Floats) -> GaussianProcess:
-        """The process given residuals [n] at the rows [n] of a feature frame, each measured `repeats` [n] times."""
+    def fit(self, frame: pd.DataFrame, observed: Observed) -> GaussianProcess:
+        """The process given what was observed at the rows [n] of a feature frame."""
         scale = self.deviation * self.found.lengths
         scaling = Scaling(self.columns, self.plain, self.families, tuple(self.centre), tuple(scale))
         points = np.round(scaling.points(frame), _DIGITS)
-        offset = float(np.median(residual))
+        offset = float(np.median(observed.residual))
         covariance = self.found.signal * _matern(_squared_distances(points, points))
-        covariance[np.diag_indices(len(points))] += self.found.noise(repeats)
-        weights = cho_solve((cholesky(covariance, lower=True), True), residual - offset)
+        covariance[np.diag_indices(len(points))] += self.found.noises @ observed.noises + _JITTER
+        weights = cho_solve((cholesky(covariance, lower=True), True), observed.residual - offset)
         return GaussianProcess(scaling, points, self.found.signal * weights, offset)
 
 
 def search(
     frame: pd.DataFrame,
-    residual: Floats,
-    repeats: Floats,
+    observed: Observed,
     columns: Sequence[str],
     plain: Sequence[str],
     families: int,
     seed: int,
 ) -> Search:
-    """Searches hyper-parameters for residuals [n] at the rows [n] of a feature frame.
+    """Searches hyper-parameters for what was observed at the rows [n] of a feature frame.
 
     Columns that do not vary are left out. `seed` draws the observations that the search sees, where there are many.
     """
@@ -152,8 +164,8 @@ def search(
     centre = values.mean(axis=0)
     seen = np.sort(np.random.default_rng(seed).permutation(len(frame))[:_SEARCHED_ON])
     scaled = ((values - centre) / deviation)[seen]
-    target = residual[seen] - np.median(residual)
-    found = _maximise(scaled, target, repeats[seen])
+    target = observed.residual[seen] - np.median(observed.residual)
+    found = _maximise(scaled, target, observed.noises[:, seen])
     return Search(tuple(varying), tuple(plain), families, centre, deviation, found)
 
 
@@ -175,7 +187,7 @@ def _matern(squared: Floats) -> Floats:
     return np.asarray((1 + r + r * r / 3) * np.exp(-r))
 
 
-def _maximise(scaled: Floats, target: Floats, repeats: Floats) -> Hyperparameters:
+def _maximise(scaled: Floats, target: Floats, noises: Floats) -> Hyperparameters:
     """The most likely hyper-parameters, from the prior's centre by L-BFGS."""
     dimensions = scaled.shape[1]
     apart = np.ascontiguousarray((scaled.T[:, :, None] - scaled.T[:, None, :]) ** 2).reshape(dimensions, -1)
@@ -183,37 +195,38 @@ def _maximise(scaled: Floats, target: Floats, repeats: Floats) -> Hyperparameter
     result = minimize(
         _negative_log_posterior,
         priors[:, 0],
-        args=(apart, target, repeats, priors),
+        args=(apart, target, noises, priors),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": _SEARCH_STEPS},
     )
-    signal, floor, single = np.exp(2 * result.x[dimensions:])
-    return Hyperparameters(np.exp(result.x[:dimensions]), float(signal), float(floor), float(single))
+    signal, *variances = np.exp(2 * result.x[dimensions:])
+    return Hyperparameters(np.exp(result.x[:dimensions]), float(signal), np.array(variances))
 
 
 def _negative_log_posterior(
-    logs: Floats, apart: Floats, target: Floats, repeats: Floats, priors: Floats
+    logs: Floats, apart: Floats, target: Floats, noises: Floats, priors: Floats
 ) -> tuple[float, Floats]:
     """Value and gradient in the logarithms of length scales and standard deviations (book, eq. 5.8 and 5.9)."""
     count = len(target)
-    inverse_squares = np.exp(-2 * logs[:-3])
-    signal, floor, single = np.exp(2 * logs[-3:])
+    dimensions = len(apart)
+    inverse_squares = np.exp(-2 * logs[:dimensions])
+    signal, variances = np.exp(2 * logs[dimensions]), np.exp(2 * logs[dimensions + 1 :])
     r = np.sqrt(5 * (inverse_squares @ apart)).reshape(count, count)
     decay = np.exp(-r)
     covariance = signal * (1 + r + r * r / 3) * decay
-    noisy = covariance + np.diag(floor + single / repeats + _JITTER)
+    noisy = covariance + np.diag(variances @ noises + _JITTER)
     lower = cholesky(noisy, lower=True)
     inverse_lower = solve_triangular(lower, np.eye(count), lower=True)
     inverse = inverse_lower.T @ inverse_lower
     weights = inverse @ target
     slope = inverse - np.outer(weights, weights)
     by_distance = (slope * (signal * (-5 / 6) * (1 + r) * decay)).reshape(-1)
-    on_diagonal = np.diag(slope)
     gradient = np.concatenate(
         [
             -(apart @ by_distance) * inverse_squares,
-            [float((slope * covariance).sum()), on_diagonal.sum() * floor, (on_diagonal / repeats).sum() * single],
+            [float((slope * covariance).sum())],
+            (noises @ np.diag(slope)) * variances,
         ]
     )
     off = (logs - priors[:, 0]) / priors[:, 1]

@@ -31,7 +31,7 @@ _ROUNDS = tuple(f"rounds{count}{part}" for count in OCCUPANCIES for part in ("",
 _DERIVED = (
     "one", "unit_work", "iterations", "thread_work", "padding", "intensity", "loop_rows", "loop_panel",
     "group_weight_reads", "group_input_reads", "added_values", "fused_values",
-    "swish_values", "tap_threads", "tap_rounds", "out_height", "source_padding",
+    "swish_values", "tap_threads", "tap_rounds", "window_reads", "strided_reads", "out_height", "source_padding",
     "output_padding", "units_filled", "grid_fill", *_ROUNDS,
 )  # fmt: skip
 _FUSED = tuple(f"fused_{name}" for name in FUSED)
@@ -41,8 +41,8 @@ LITERT_FEATURES = ("kernel", "family", *SHAPE_FEATURES, *_LAUNCH, *_FUSED, "fuse
 LITERT_TERMS = (
     "one", "padded_flops", "unit_work", "launch_work", "iterations", "thread_work", "input_reads_bytes",
     "weight_reads_bytes", "group_weight_reads", "group_input_reads", "input_bytes", "packed_bytes", "output_bytes",
-    "added_values", "fused_values", "swish_values", "fused", "tap_threads", "tap_rounds", "threads", "work_groups",
-    "waves", "scratch_bytes", "transform_work_groups",
+    "added_values", "fused_values", "swish_values", "fused", "tap_threads", "tap_rounds", "window_reads",
+    "strided_reads", "threads", "work_groups", "waves", "scratch_bytes", "transform_work_groups",
     "loop", "loop_rows", "loop_panel", *_ROUNDS,
 )  # fmt: skip
 """What the cost model sums: work, reads, tensors, work-items, waiting."""
@@ -87,6 +87,8 @@ def _products(f: pd.DataFrame) -> dict[str, pd.Series[float]]:
         "intensity": f["flops"] / (f["input_bytes"] + f["weight_bytes"] + f["output_bytes"]),
         "group_weight_reads": f["work_groups"] * f["lx"] * f["panel"] * f["loop"],
         "group_input_reads": f["work_groups"] * f["ly"] * f["block_rows"] * f["loop"],
+        "window_reads": f["input_reads_bytes"] * (f["kernel_h"] * f["kernel_w"] > 1),
+        "strided_reads": f["input_reads_bytes"] * (f["stride"] > 1),
         "fused": fused,
         "added_values": f["fused_add"] * f["m"] * f["n"],
         "fused_values": fused * f["m"] * f["n"],

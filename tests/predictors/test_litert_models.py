@@ -12,7 +12,7 @@ import pytest
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.litert import LitertGpu
 from splitfleet.kernels.litert.operations import lower_operations, parse_operation
-from splitfleet.predictors.gaussian_process import GaussianProcess, search
+from splitfleet.predictors.gaussian_process import GaussianProcess, Observed, search
 from splitfleet.predictors.intervals import Intervals
 from splitfleet.predictors.litert_package import open_litert_package, write_litert_package
 from splitfleet.predictors.litert_predict import predict_operations
@@ -118,10 +118,10 @@ def test_a_process_finds_the_column_that_counts_and_a_row_does_not_depend_on_its
     draw = np.random.default_rng(5)
     frame = pd.DataFrame({"a": np.exp(draw.uniform(0, 3, 150)), "b": np.exp(draw.uniform(0, 3, 150)), "family": 0.0})
     target = np.sin(2 * np.log(frame["a"].to_numpy())) + 0.02 * draw.standard_normal(150)
-    repeats = np.ones(150)
-    found = search(frame[:100], target[:100], repeats[:100], ("a", "b"), (), 1, seed=0)
+    observed = Observed(target[:100], np.ones(100), np.full(100, 20.0))
+    found = search(frame[:100], observed, ("a", "b"), (), 1, seed=0)
     assert found.found.lengths[0] < found.found.lengths[1] / 2
-    process = found.fit(frame[:100], target[:100], repeats[:100])
+    process = found.fit(frame[:100], observed)
     predicted = process.predict(frame[100:])
     assert np.abs(predicted - target[100:]).mean() < 0.06
     assert [process.predict(frame.iloc[[row]])[0] for row in range(100, 150)] == list(predicted)
