@@ -77,7 +77,7 @@ class Observed:
         return np.stack([np.ones_like(self.repeats), 1 / self.repeats, short])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GaussianProcess:
     """The mean of the process after its measurements: offset + covariance(point, points) . weights."""
 
@@ -85,6 +85,12 @@ class GaussianProcess:
     points: Floats
     weights: Floats
     offset: float
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GaussianProcess) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash((self.scaling, self.offset))
 
     def predict(self, frame: pd.DataFrame) -> Floats:
         """log(time / cost model) [n] of a feature frame [n]."""

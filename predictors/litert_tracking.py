@@ -6,6 +6,7 @@ Below a phone's run there is one for each group of operators. The registered mod
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.litert.operations import operation_from_json
 
 from .litert_package import open_litert_package
 from .litert_train import LitertTraining
@@ -130,6 +132,7 @@ def _register(mlflow: ModuleType, result: LitertTraining, package: Path, note: s
         loader_module=__name__,
         data_path=str(package),
         signature=ModelSignature(inputs=Schema([ColSpec(DataType.string, "operator")])),
+        input_example=pd.DataFrame({"operator": [_example(result)]}),
         pip_requirements=["splitfleet"],
     )
     client = mlflow.MlflowClient()
@@ -142,6 +145,11 @@ def _register(mlflow: ModuleType, result: LitertTraining, package: Path, note: s
     )
     client.set_registered_model_alias(name, CHAMPION, version.version)
     return int(version.version)
+
+
+def _example(result: LitertTraining) -> str:
+    shape = next(iter(result.training.values())).shapes[0]
+    return operation_from_json(json.loads(shape)).label
 
 
 def _note(result: LitertTraining) -> str:

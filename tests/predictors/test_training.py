@@ -142,7 +142,10 @@ def test_predictor_survives_its_files(trained: ClassModels) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "here: predictor schema 2 is not known"),
+        ({"schema": 1}, "here: predictor schema 1 is not known"),
+        ({"process": {}}, "here: not a predictor description"),
+        ({"uncertainty": {"level": 0.5}}, "here: not a predictor description"),
+        ({"runtime": "abacus"}, "here: not a predictor description"),
         ({"features": ["m"]}, "here: this version of Splitfleet computes other features"),
         ({"cost_model": {}}, "here: not a predictor description"),
     ],
