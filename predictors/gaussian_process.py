@@ -96,12 +96,13 @@ class GaussianProcess:
         """log(time / cost model) [n] of a feature frame [n]."""
         wanted = self.scaling.points(frame)
         result = np.empty(len(wanted))
+        columns = _right(self.points).T.copy()
+        block, squared = np.zeros((_BLOCK, wanted.shape[1])), np.empty((_BLOCK, len(self.points)))
         for start in range(0, len(wanted), _BLOCK):
             part = wanted[start : start + _BLOCK]
-            block = np.zeros((_BLOCK, wanted.shape[1]))
             block[: len(part)] = part
-            covariance = _matern(_squared_distances(block, self.points))
-            result[start : start + len(part)] = (covariance * self.weights).sum(axis=1)[: len(part)]
+            np.matmul(_left(block), columns, out=squared)
+            result[start : start + len(part)] = (_matern(squared) @ self.weights)[: len(part)]
         return result + self.offset
 
     def to_json(self) -> dict[str, Any]:
@@ -184,13 +185,32 @@ def _values(frame: pd.DataFrame, columns: Sequence[str], plain: Sequence[str], f
 
 
 def _squared_distances(first: Floats, second: Floats) -> Floats:
-    squares = (first * first).sum(axis=1)[:, None] + (second * second).sum(axis=1)[None, :]
-    return np.asarray(np.maximum(squares - 2 * (first @ second.T), 0.0))
+    return np.asarray(_left(first) @ _right(second).T)
+
+
+def _left(points: Floats) -> Floats:
+    """With `_right`, one matrix product gives |a - b|^2 = |a|^2 + |b|^2 - 2 a.b for all pairs."""
+    squares = (points * points).sum(axis=1)[:, None]
+    return np.hstack([-2 * points, squares, np.ones_like(squares)])
+
+
+def _right(points: Floats) -> Floats:
+    squares = (points * points).sum(axis=1)[:, None]
+    return np.hstack([points, np.ones_like(squares), squares])
 
 
 def _matern(squared: Floats) -> Floats:
-    r = np.sqrt(5 * squared)
-    return np.asarray((1 + r + r * r / 3) * np.exp(-r))
+    """(1 + r + r^2 / 3) exp(-r) with r^2 = 5 x squared; overwrites its argument, since this is where the time goes."""
+    r = np.maximum(squared, 0.0, out=squared)
+    r *= 5
+    np.sqrt(r, out=r)
+    decay = np.exp(-r)
+    factor = r / 3
+    factor += 1
+    factor *= r
+    factor += 1
+    factor *= decay
+    return np.asarray(factor)
 
 
 def _maximise(scaled: Floats, target: Floats, noises: Floats) -> Hyperparameters:

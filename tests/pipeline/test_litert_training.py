@@ -150,6 +150,9 @@ def test_a_table_of_ones_own(
     assert "mine.csv, line 5: operator 'conv2d:h=7'" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings(
+    "default::DeprecationWarning", "default::PendingDeprecationWarning", "default::FutureWarning"
+)
 def test_train_registers_a_champion_that_evaluate_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
