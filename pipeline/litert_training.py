@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pandas as pd
 from splitfleet.kernels.errors import UserError
 from splitfleet.predictors.litert_package import open_litert_package, write_litert_package
 from splitfleet.predictors.litert_tracking import champion_litert, log_litert
-from splitfleet.predictors.litert_train import LitertTraining, evaluate_litert, train_litert
+from splitfleet.predictors.litert_train import LitertTraining, evaluate_litert, train_litert, unknown_operators
 from splitfleet.predictors.traces import read_traces
 from splitfleet.predictors.train import held_out_metrics
 
-from .campaign_run import CAMPAIGN_FILE
+from .campaign import COPY_NAME
 
 _SEED = 0
 _FIGURES = {
@@ -33,7 +34,7 @@ _FIGURES = {
 
 def is_imported(folder: Path) -> bool:
     """Whether a folder holds imported traces rather than a campaign."""
-    return (folder / "traces").is_dir() and not (folder / CAMPAIGN_FILE).exists()
+    return (folder / "traces").is_dir() and not (folder / COPY_NAME).exists()
 
 
 def train_imported(folder: Path) -> dict[str, LitertTraining]:
@@ -50,24 +51,36 @@ def train_imported(folder: Path) -> dict[str, LitertTraining]:
     return results
 
 
-def evaluate_imported(folder: Path, model: Path | None = None) -> list[dict[str, Any]]:
-    """How far the predictors of each phone are from its traces in `folder`: a row for each phone and operator.
+@dataclass(frozen=True)
+class Evaluation:
+    """A row for each phone and operator, and what was left out: types of operator that a model was not trained on.
 
-    `model` is a folder that was trained, or a package; without one the champion of each device class is taken. Rows
-    of one shape are one observation: the median. All figures but `n` are percent.
-
-    Raises UserError when there are no traces, no model, or a type of operator that the model was not trained on.
+    All figures of a row but `n` and `out_of_range` (shapes) are percent.
     """
-    rows = []
+
+    rows: list[dict[str, Any]]
+    unknown: dict[str, list[str]]
+
+
+def evaluate_imported(folder: Path, model: Path | None = None) -> Evaluation:
+    """How far the predictors of each phone are from its traces in `folder`. Rows of one shape count as their median.
+
+    `model` is a folder that was trained, or a package; without one the champion of each device class is taken.
+
+    Raises UserError when there are no traces, no model, or only types of operator that the model was not trained on.
+    """
+    rows, unknown = [], {}
     for name, traces in _by_class(folder).items():
         models = open_litert_package(_package(name, model))
+        if left_out := unknown_operators(models, traces):
+            unknown[name] = left_out
         for phone, of_phone in traces.groupby("phone"):
             for operator, shapes in evaluate_litert(models, of_phone).groupby("operator"):
                 figures = held_out_metrics(shapes)
                 named = {"phone": str(phone), "processor": "gpu", "operator": str(operator)}
                 numbers = {key: figures[figure] for key, figure in _FIGURES.items()}
                 rows.append({**named, **numbers, "out_of_range": int(shapes["outside"].sum())})
-    return rows
+    return Evaluation(rows, unknown)
 
 
 def _by_class(folder: Path) -> dict[str, pd.DataFrame]:

@@ -93,28 +93,30 @@ def litert_sets(traces: pd.DataFrame) -> dict[str, TrainingSet]:
     return sets
 
 
-def evaluate_litert(models: LitertModels, traces: pd.DataFrame) -> pd.DataFrame:
-    """Predicts measured shapes; one row a shape, as `LitertTraining.held_out`.
+def unknown_operators(models: LitertModels, traces: pd.DataFrame) -> list[str]:
+    """The types of operator in the traces that the models were not trained on."""
+    known = {name for predictor in models.predictors.values() for name in predictor.operator_types}
+    return sorted(set(traces["operator_type"]) - known)
 
-    Raises UserError where the models were not trained on a type of operator.
+
+def evaluate_litert(models: LitertModels, traces: pd.DataFrame) -> pd.DataFrame:
+    """Predicts measured shapes; one row a shape, as `LitertTraining.held_out`. `unknown_operators` are left out.
+
+    Raises UserError where nothing is left.
     """
+    unknown = unknown_operators(models, traces)
+    known = traces[~traces["operator_type"].isin(unknown)]
+    if known.empty:
+        raise UserError(f"{models.device_class}: its predictors were not trained on {', '.join(unknown)}")
     frames = []
-    for name, types in GROUPS.items():
-        rows = traces[traces["operator_type"].isin(types)]
-        if not len(rows):
-            continue
-        predictor = models.predictors.get(name)
-        missing = sorted(set(rows["operator_type"]) - set(predictor.operator_types if predictor else ()))
-        if predictor is None or missing:
-            raise UserError(
-                f"{models.device_class}: its predictors were not trained on {', '.join(missing)}; train on traces "
-                "that hold such operators, or leave them out"
-            )
-        data = _training_set(rows, predictor.vocabulary)
-        predicted = predictor.predict_us(data.features)
-        low, high = predictor.intervals.bounds(data.features, predicted)
-        held_out = HeldOut(predicted, low, high, predictor.outside(data.features))
-        frames.append(by_shape(data, held_out, rows))
+    for name, predictor in models.predictors.items():
+        rows = known[known["operator_type"].isin(GROUPS[name])]
+        if len(rows):
+            data = _training_set(rows, predictor.vocabulary)
+            predicted = predictor.predict_us(data.features)
+            low, high = predictor.intervals.bounds(data.features, predicted)
+            held_out = HeldOut(predicted, low, high, predictor.outside(data.features))
+            frames.append(by_shape(data, held_out, rows))
     return pd.concat(frames, ignore_index=True)
 
 

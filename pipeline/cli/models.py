@@ -57,9 +57,11 @@ def evaluate(
     """Compare the champion of each imported phone's class with the times in a folder, by operator."""
     from splitfleet.pipeline.litert_training import evaluate_imported
 
-    rows = evaluate_imported(folder, model)
+    found = evaluate_imported(folder, model)
+    for name, types in found.unknown.items():
+        typer.echo(f"{name}: left out, since its predictors were not trained on them: {', '.join(types)}", err=True)
     if json:
-        print_json({"rows": rows})
+        print_json({"rows": found.rows})
         return
     print_table(
         "Errors on the shapes of the folder",
@@ -72,7 +74,7 @@ def evaluate(
                 *(f"{row[key]:.1f} %" for key in ("mape", "median", "within_10", "coverage_90")),
                 str(row["out_of_range"]),
             ]
-            for row in rows
+            for row in found.rows
         ],
     )
 

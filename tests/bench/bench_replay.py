@@ -101,28 +101,31 @@ def _relative(x: Floats, time: Floats) -> float:
     return float((ratio**2).sum() / ratio.sum())
 
 
-def _boosted(columns: tuple[str, ...] | None) -> object:
+def _boosted(columns: tuple[str, ...] | None, costs: bool = False) -> object:
+    """A booster on these columns (None: all), on the logarithm of the time or of time / cost model."""
+
     def predict(data: TrainingSet, seed: int) -> HeldOut:
         matrix = data.features[list(columns or data.features.columns)].to_numpy()
 
         def fit(train: np.ndarray, test: np.ndarray) -> Floats:
-            booster = lightgbm.train(
-                {**PLAIN, "seed": seed}, lightgbm.Dataset(matrix[train], np.log(data.time_us[train])), ROUNDS
-            )
-            return np.exp(np.asarray(booster.predict(matrix[test], num_threads=1)))
+            cost_us = _cost_us(data, train) if costs else np.ones(len(matrix))
+            dataset = lightgbm.Dataset(matrix[train], np.log(data.time_us[train] / cost_us[train]))
+            booster = lightgbm.train({**PLAIN, "seed": seed}, dataset, ROUNDS)
+            return cost_us[test] * np.exp(np.asarray(booster.predict(matrix[test], num_threads=1)))
 
         return _folded(data, seed, fit)
 
     return predict
 
 
-def _cost_model(data: TrainingSet, seed: int) -> HeldOut:
-    def fit(train: np.ndarray, test: np.ndarray) -> Floats:
-        frame = data.features.iloc[train]
-        model = fit_cost_model(frame, data.time_us[train], data.design.terms, data.vocabulary.families)
-        return model.predict_us(data.features.iloc[test])
+def _cost_us(data: TrainingSet, train: np.ndarray) -> Floats:
+    frame = data.features.iloc[train]
+    model = fit_cost_model(frame, data.time_us[train], data.design.terms, data.vocabulary.families)
+    return model.predict_us(data.features)
 
-    return _folded(data, seed, fit)
+
+def _cost_model(data: TrainingSet, seed: int) -> HeldOut:
+    return _folded(data, seed, lambda train, test: _cost_us(data, train)[test])
 
 
 def _folded(data: TrainingSet, seed: int, predict: object) -> HeldOut:
@@ -143,7 +146,7 @@ ABLATION = {
     "lookup table": _lookup,
     "shapes": _boosted(SHAPE),
     "shapes and sizes": _boosted((*SHAPE, *SIZES)),
-    "all features": _boosted(None),
+    "with launches and what is fused": _boosted(None),
     "cost model": _cost_model,
-    "all of it": predict_held_out,
+    "cost model and booster": _boosted(None, costs=True),
 }

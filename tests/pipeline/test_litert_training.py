@@ -158,15 +158,18 @@ def test_train_registers_a_champion_that_evaluate_takes(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
-    for name, count, seed in (("train", 60, 1), ("test", 20, 2)):
-        path = write(tmp_path / f"{name}.csv", rows_of(count, seed), HEADER)
+    mean: tuple[str, object, list[object]] = ("MEAN", {"Input_shape": "7", "Input_channel": 8}, [3, "mean_1", "", ""])
+    for name, count, seed, more in (("train", 60, 1, []), ("test", 20, 2, [mean])):
+        path = write(tmp_path / f"{name}.csv", [*rows_of(count, seed), *more], HEADER)
         assert run(monkeypatch, "traces", "import", path, *USC, "--into", tmp_path / name) == 0
     assert run(monkeypatch, "evaluate", tmp_path / "test") == 2
     assert "no model is registered; train it first" in capsys.readouterr().err
     assert run(monkeypatch, "train", tmp_path / "train") == 0
     capsys.readouterr()
     assert run(monkeypatch, "evaluate", tmp_path / "test", "--json") == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
+    out, err = capsys.readouterr()
+    assert "left out, since its predictors were not trained on them: mean" in err
+    rows = json.loads(out)["rows"]
     assert [(row["phone"], row["processor"], row["operator"], row["n"]) for row in rows] == [
         ("pixel4", "gpu", "conv2d", 20),
         ("pixel4", "gpu", "depthwise_conv2d", 20),
