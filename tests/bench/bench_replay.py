@@ -78,9 +78,13 @@ def _traces(phone: str, folder: Path) -> pd.DataFrame:
 
 
 def _line(data: TrainingSet, seed: int) -> HeldOut:
-    """Time proportional to FLOPs, fitted on relative error."""
-    flops = data.features["flops"].to_numpy()
-    return _folded(data, seed, lambda train, test: flops[test] / _relative(flops[train], data.time_us[train]))
+    """A constant and a rate in FLOPs, fitted on relative error."""
+
+    def fit(train: np.ndarray, test: np.ndarray) -> Floats:
+        model = fit_cost_model(data.features.iloc[train], data.time_us[train], ("one", "flops"), ())
+        return model.predict_us(data.features.iloc[test])
+
+    return _folded(data, seed, fit)
 
 
 def _lookup(data: TrainingSet, seed: int) -> HeldOut:
@@ -94,11 +98,6 @@ def _lookup(data: TrainingSet, seed: int) -> HeldOut:
         return np.asarray(data.time_us[found] * flops[test] / flops[found])
 
     return _folded(data, seed, nearest)
-
-
-def _relative(x: Floats, time: Floats) -> float:
-    ratio = x / time
-    return float((ratio**2).sum() / ratio.sum())
 
 
 def _boosted(columns: tuple[str, ...] | None, costs: bool = False) -> object:

@@ -159,7 +159,7 @@ def test_train_registers_a_champion_that_evaluate_takes(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
     mean: tuple[str, object, list[object]] = ("MEAN", {"Input_shape": "7", "Input_channel": 8}, [3, "mean_1", "", ""])
-    for name, count, seed, more in (("train", 60, 1, []), ("test", 20, 2, [mean])):
+    for name, count, seed, more in (("train", 40, 1, []), ("test", 20, 2, [mean])):
         path = write(tmp_path / f"{name}.csv", [*rows_of(count, seed), *more], HEADER)
         assert run(monkeypatch, "traces", "import", path, *USC, "--into", tmp_path / name) == 0
     assert run(monkeypatch, "evaluate", tmp_path / "test") == 2
