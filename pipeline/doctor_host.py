@@ -154,7 +154,7 @@ def _compiler() -> Iterator[Finding]:
 
     try:
         toolchain = choose_toolchain(host_target(), None, None, agents_folder())
-        yield _found("compiler", Grade.OK, " ".join(toolchain.version[:1]))
+        yield _found("compiler", Grade.OK, " ".join(toolchain.version))
     except SplitfleetError as error:
         yield _found("compiler", Grade.WARNING, f"agents cannot be built here: {error}")
 

@@ -30,5 +30,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     for row in rows:
         table.add_row(*row)
     # A pipe or a file has no width: nothing needs folding there.
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_WIDE)
+    width = None if sys.stdout.isatty() else _WIDE
+    # What phones and files say may hold brackets, which are no markup.
+    console = Console(highlight=False, markup=False, width=width)
     console.print(table)

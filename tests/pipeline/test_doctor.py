@@ -20,6 +20,7 @@ from splitfleet.pipeline import doctor_host
 from splitfleet.pipeline.adb_link import host_key
 from splitfleet.pipeline.broker import find_places
 from splitfleet.pipeline.campaign import Phones
+from splitfleet.pipeline.cli.output import print_table
 from splitfleet.pipeline.conditions import Conditions
 from splitfleet.pipeline.doctor_phone import phone_check
 from splitfleet.pipeline.findings import Finding, Grade, NamedCheck, run_checks
@@ -169,6 +170,11 @@ def test_a_check_that_hangs_is_a_finding() -> None:
         ("broken", Grade.PROBLEM, "the check failed: ZeroDivisionError()"),
         ("unlucky", Grade.PROBLEM, "phone x: offline"),
     ]
+
+
+def test_brackets_in_a_finding_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("Findings", ["finding "], [["pip install 'splitfleet[fleet]' [/] [red]"]])
+    assert "'splitfleet[fleet]' [/] [red]" in capsys.readouterr().out
 
 
 def test_the_verb_prints_a_table_and_says_problems_by_its_exit_code(
