@@ -158,4 +158,5 @@ def _state(counts: Iterable[ClassCounts], driver_says: str | None) -> str:
 
 
 def _changed(folder: Path) -> float:
-    return max(path.stat().st_mtime for path in folder.glob("*"))
+    # SQLite makes these two when somebody looks.
+    return max(path.stat().st_mtime for path in folder.glob("*") if not path.name.endswith(("-shm", "-wal")))
