@@ -33,7 +33,8 @@ demo: install
 	$(BIN)/python -m splitfleet.infra.demo
 
 test: install
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --ignore=tests/faults --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest tests/faults
 
 # The seed of a failed run is in its test's name: SPLITFLEET_FAULT_SEED=... SPLITFLEET_FAULT_RUNS=1 injects it again.
 faults: install

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -169,7 +170,13 @@ class PhoneWorker(threading.Thread):
             self._hold()
             what = "puts the agent in place; where it must be built first, that takes a minute"
             self._set(PhoneState.PREPARING, what)
-            self._known = prepare(transport, identity, self._conditions)
+            try:
+                self._known = prepare(transport, identity, self._conditions)
+            except SplitfleetError:
+                # A phone that this campaign cannot use may be right for another one.
+                with suppress(SplitfleetError):
+                    self._lock.release()
+                raise
         self._set(PhoneState.PREPARING, device_class=self._known.profile.device_class)
         return self._known
 
@@ -216,6 +223,7 @@ class PhoneWorker(threading.Thread):
             self._stopping.wait(2 * self._pace.poll_s)  # the other one looks every poll_s
         self._hold()
         if self._stopping.is_set():
+            self._lock.release()
             return
         self._evidence = _Evidence(batch.id, self._fresh_readings())
         batch.put(job_file)

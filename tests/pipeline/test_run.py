@@ -122,7 +122,10 @@ def test_each_job_has_one_trace_and_all_probes_are_kept(phones: Phones) -> None:
     assert phones.run.scheduler.is_finished
     assert phones.run.unsettled() == {}
     assert sorted(phones.accepted("measure")) == all_ids(JOBS)
-    probes = [row for row in phones.ledger.accepted() if row["purpose"] == "probe"]
+    [phone] = phones.ledger.phones()
+    traces = [row for row in phones.ledger.accepted() if row["purpose"] == "probe"]
+    assert sorted(row["job"] for row in traces) == sorted(PROBES)
+    probes = list(phones.ledger.probes(phone["label"]))
     assert {row["job"] for row in probes} == PROBES
     attempts = [row["attempt"] for row in probes if row["job"] == min(PROBES)]
     assert attempts == list(range(1, len(attempts) + 1))
