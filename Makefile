@@ -18,7 +18,7 @@ NATIVE := $(shell { command -v c++ || command -v g++ || command -v clang++; } >/
 EXTRAS := fleet,mlflow,opencl,virtual-phone,test$(if $(NATIVE),,$(comma)toolchain)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict --editable
 
-.PHONY: demo test faults bench lint clean install
+.PHONY: demo test test-phones test-parts faults bench lint clean install
 
 install: $(STAMP)
 
@@ -32,9 +32,16 @@ $(STAMP): pyproject.toml
 demo: install
 	$(BIN)/python -m splitfleet.infra.demo
 
+# Two processes side by side: half of the time is waiting for phones and compilers. Not file by file: Ray keeps what it
+# was told at its first start in a process, so the files of tests/pipeline share one, in their order.
 test: install
-	$(BIN)/python -m pytest tests --ignore=tests/faults --numprocesses=2 --dist=loadfile
-	$(BIN)/python -m pytest tests/faults
+	$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=line test-phones test-parts
+
+test-phones:
+	$(BIN)/python -m pytest tests/pipeline tests/infra
+
+test-parts:
+	$(BIN)/python -m pytest tests/agent tests/faults tests/kernels tests/predictors
 
 # The seed of a failed run is in its test's name: SPLITFLEET_FAULT_SEED=... SPLITFLEET_FAULT_RUNS=1 injects it again.
 faults: install
