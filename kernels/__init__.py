@@ -3,6 +3,7 @@
 from .device import Device
 from .errors import DeviceError, HarnessError, SplitfleetError, UserError
 from .lowering import lower, lower_channels, lower_half, lower_many, lower_sync, work_group_candidates
+from .network import Network, Node
 from .operator_text import operator_from_json, parse_operator
 from .operators import (
     CUT_MULTIPLE,
@@ -35,6 +36,8 @@ __all__ = [
     "Launch",
     "LaunchPlan",
     "Linear",
+    "Network",
+    "Node",
     "Operator",
     "Pool2d",
     "Precision",
