@@ -15,7 +15,7 @@ FILES := $(shell find $(FOLDERS) -type f -not -path '*/__pycache__/*' | LC_ALL=C
 STAMP := $(VENV)/.installed-$(FILES)
 # Machines without a C++ compiler or without a linker (PoCL calls one at run time) get both from a wheel.
 NATIVE := $(shell { command -v c++ || command -v g++ || command -v clang++; } >/dev/null 2>&1 && command -v ld >/dev/null 2>&1 && echo yes)
-EXTRAS := fleet,mlflow,opencl,virtual-phone,test$(if $(NATIVE),,$(comma)toolchain)
+EXTRAS := fleet,mlflow,opencl,models,virtual-phone,test$(if $(NATIVE),,$(comma)toolchain)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict --editable
 
 .PHONY: demo test test-phones test-parts faults bench lint clean install

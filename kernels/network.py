@@ -25,8 +25,8 @@ SCHEMA_VERSION = 1
 
 GLUE = (
     "add", "sub", "mul", "div", "pow", "relu", "relu6", "sigmoid", "tanh", "hard_swish", "gelu", "erf", "sqrt", "exp",
-    "softmax", "layer_norm", "matmul", "mean", "concat", "slice", "gather", "pad", "transpose", "reshape", "identity",
-    "other",
+    "softmax", "layer_norm", "batch_norm", "matmul", "mean", "concat", "slice", "gather", "pad", "transpose",
+    "reshape", "identity", "other",
 )  # fmt: skip
 """Kinds of nodes without an operator; `other` is one that no executor of ours knows. Their attributes:
 
@@ -35,6 +35,7 @@ GLUE = (
 | add, sub, mul, div, pow | none; shapes broadcast as NumPy's |
 | softmax | axis |
 | layer_norm | axis (the first normalised one), epsilon; scale and shift are weights |
+| batch_norm | none; a scale and a shift of each channel are weights |
 | gelu | approximate: "none" or "tanh" |
 | matmul | transpose_b: whether the second input is [..., N, K]; leading dimensions broadcast |
 | mean | axes, keepdims |
