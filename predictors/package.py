@@ -96,9 +96,9 @@ class Package:
 
         `step` asks for a new plan over cuts at multiples of it.
         """
-        entry = self.split_table.find(operator)
-        if entry is not None and step is None:
-            return entry.decision
+        found = self.split_table.find(operator, "exact")
+        if found is not None and found.entry is not None and step is None:
+            return found.entry.decision
         return plan_operator(operator, self.models, self.device, step)
 
 

@@ -1,4 +1,4 @@
-"""The binary form of a split table: little-endian records of one size, sorted, so that a runtime can search in place.
+"""The binary form of a split table: little-endian records of one size with a hash index, to be used in place.
 
 The byte layout is in docs/split-table.md; a change of it is a new version number.
 """
@@ -7,41 +7,31 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from splitfleet.kernels import EPILOGUES, Operator, operator_from_json
 from splitfleet.kernels.errors import UserError
-from splitfleet.kernels.operators import POOL_MODES
 
+from .split_key import WORDS, epilogue_index, operator_of, shape_hash, type_index, words_of
 from .split_table import (
     JOINS,
-    OPERATOR_TYPES,
     PROCESSORS,
     Join,
     Measured,
+    RowRange,
     SplitDecision,
     SplitEntry,
     SplitTable,
     as_precision,
-    operator_key,
 )
 
-BINARY_VERSION = 2
+BINARY_VERSION = 3
 MAGIC = b"SFSPLIT\0"
-_HEADER = struct.Struct("<8sHHIIIII")  # magic, version, record size, records, bytes of three names, reserved
-_RECORD = struct.Struct("<9IIIIBBBBBBBB5d4d")
+_HEADER = struct.Struct("<8sHHIIIIIBBBBI")  # see docs/split-table.md
+_RECORD = struct.Struct("<10IIIIIIBBBBBBBBI5d4d")
+_SLOT = struct.Struct("<I")
 _CHECKSUM = struct.Struct("<I")
-_SIZES: dict[str, tuple[str, ...]] = {
-    "linear": ("rows", "in_features", "out_features"),
-    "conv2d": (
-        "height", "width", "in_channels", "out_channels", "kernel_h", "kernel_w", "stride", "pad_h", "pad_w",
-    ),
-    "depthwise_conv2d": ("height", "width", "channels", "kernel_h", "kernel_w", "stride", "pad_h", "pad_w"),
-    "pool2d": ("mode", "height", "width", "channels", "kernel_h", "kernel_w", "stride", "pad_h", "pad_w"),
-}  # fmt: skip
-_MOST_SIZES = 9
 _NO_JOIN = 0
 _MEASURED, _SEARCHED = 1, 2
 
@@ -49,8 +39,15 @@ _MEASURED, _SEARCHED = 1, 2
 def encode_split_table(table: SplitTable) -> bytes:
     """The table's bytes; the same table gives the same bytes."""
     names = [table.device_class.encode(), table.backend.encode(), table.precision.encode()]
-    header = _HEADER.pack(MAGIC, BINARY_VERSION, _RECORD.size, len(table.entries), *map(len, names), 0)
-    body = b"".join([header, *(_encode(entry) for entry in table.entries), *names])
+    slots = _slots(table.entries)
+    default = table.default
+    header = _HEADER.pack(
+        *(MAGIC, BINARY_VERSION, _RECORD.size, len(table.entries), len(slots)),
+        *map(len, names),
+        *(PROCESSORS.index(default.processor), default.threads, _join_code(default.join), 0, 0),
+    )
+    records = (_encode(entry) for entry in table.entries)
+    body = b"".join([header, *records, struct.pack(f"<{len(slots)}I", *slots), *names])
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
 
@@ -61,31 +58,51 @@ def decode_split_table(data: bytes, where: str = "split table") -> SplitTable:
     """
     if len(data) < _HEADER.size + _CHECKSUM.size or not data.startswith(MAGIC):
         raise UserError(f"{where}: not a binary split table; get the package again")
-    _, version, record_size, count, *name_sizes, _ = _HEADER.unpack_from(data)
+    _, version, record_size, count, slot_count, *rest = _HEADER.unpack_from(data)
     if version != BINARY_VERSION:
-        raise UserError(f"{where}: binary split table version {version} is not known here; this reads {BINARY_VERSION}")
-    names_at = _HEADER.size + count * _RECORD.size
+        raise UserError(
+            f"{where}: binary split table version {version} is not known here; this reads {BINARY_VERSION}; "
+            "get a package that was published with this version"
+        )
+    slots_at = _HEADER.size + count * _RECORD.size
+    names_at = slots_at + slot_count * _SLOT.size
+    name_sizes = rest[:3]
     body = len(data) - _CHECKSUM.size
     intact = record_size == _RECORD.size and body == names_at + sum(name_sizes)
     if not intact or _CHECKSUM.unpack_from(data, body)[0] != zlib.crc32(data[:body]):
         raise UserError(f"{where}: the binary split table is damaged or cut short; get the package again")
     try:
-        entries = [_decode(record) for record in _RECORD.iter_unpack(data[_HEADER.size : names_at])]
+        entries = [_decode(record) for record in _RECORD.iter_unpack(data[_HEADER.size : slots_at])]
         ends = list(accumulate(name_sizes, initial=names_at))
         device_class, backend, precision_name = (data[start:end].decode() for start, end in pairwise(ends))
-        precision = as_precision(precision_name)
+        table = SplitTable.of(device_class, backend, entries, as_precision(precision_name))
     except (IndexError, ValueError) as error:
         raise UserError(f"{where}: damaged binary split table: {error!r}; get the package again") from error
-    table = SplitTable.of(device_class, backend, entries, precision)
-    if list(table.entries) != entries:
-        raise UserError(f"{where}: the records of the binary split table are out of order; get the package again")
+    if encode_split_table(table) != data:
+        raise UserError(
+            f"{where}: records, index or default of the binary split table contradict each other; get the package again"
+        )
     return table
+
+
+def _slots(entries: Sequence[SplitEntry]) -> list[int]:
+    """The hash index: numbers of records counted from 1, 0 in an empty slot. Open addressing, at most half full.
+
+    An exact record stands under its operator, of the ranges of one layer the first under the layer with 0 rows.
+    """
+    slots = [0] * (1 << (2 * max(len(entries), 1) - 1).bit_length())
+    for index, entry in enumerate(entries):
+        if entry.rows is not None and index and entries[index - 1].key[:-1] == entry.key[:-1]:
+            continue
+        slot = shape_hash(entry.decision.operator, any_rows=entry.rows is not None) % len(slots)
+        while slots[slot]:
+            slot = (slot + 1) % len(slots)
+        slots[slot] = index + 1
+    return slots
 
 
 def _encode(entry: SplitEntry) -> bytes:
     decision, measured = entry.decision, entry.measured
-    kind, *sizes, epilogue = operator_key(decision.operator)
-    sizes += [0] * (_MOST_SIZES - len(sizes))
     flags = 0
     figures = [0.0] * 4
     repetitions = search_cut = 0
@@ -96,29 +113,32 @@ def _encode(entry: SplitEntry) -> bytes:
             flags |= _SEARCHED
             search_cut, figures[3] = measured.search_cut, measured.search_us
     return _RECORD.pack(
-        *sizes,
+        *words_of(decision.operator),
+        *((0, 0) if entry.rows is None else (entry.rows.low, entry.rows.high)),
         decision.cut,
         search_cut,
         repetitions,
-        kind,
+        type_index(decision.operator),
         PROCESSORS.index(decision.processor),
         decision.threads,
         _join_code(decision.join),
         decision.cpu_threads,
         _join_code(decision.gpu_join),
         flags,
-        epilogue,
+        epilogue_index(decision.operator),
+        0,
         *(decision.predicted_us, decision.low_us, decision.high_us, decision.cpu_us, decision.gpu_us),
         *figures,
     )
 
 
 def _decode(record: tuple[Any, ...]) -> SplitEntry:
-    sizes, (cut, search_cut, repetitions) = record[:9], record[9:12]
-    kind, processor, threads, join, cpu_threads, gpu_join, flags, epilogue = record[12:20]
-    predicted_us, low_us, high_us, cpu_us, gpu_us, *figures = record[20:]
+    words = record[:WORDS]
+    rows_low, rows_high, cut, search_cut, repetitions = record[WORDS : WORDS + 5]
+    kind, processor, threads, join, cpu_threads, gpu_join, flags, epilogue, _ = record[WORDS + 5 : WORDS + 14]
+    predicted_us, low_us, high_us, cpu_us, gpu_us, *figures = record[WORDS + 14 :]
     decision = SplitDecision(
-        operator=_operator(OPERATOR_TYPES[kind], sizes, EPILOGUES[epilogue]),
+        operator=operator_of(kind, words, epilogue),
         processor=PROCESSORS[processor],
         cut=cut,
         threads=threads,
@@ -131,24 +151,18 @@ def _decode(record: tuple[Any, ...]) -> SplitEntry:
         gpu_us=gpu_us,
         gpu_join=_join(gpu_join),
     )
-    if flags & ~(_MEASURED | _SEARCHED) or flags == _SEARCHED:
+    rows = RowRange(rows_low, rows_high) if rows_low or rows_high else None
+    return SplitEntry(decision, _measured(flags, repetitions, search_cut, figures), rows)
+
+
+def _measured(flags: int, repetitions: int, search_cut: int, figures: list[float]) -> Measured | None:
+    if flags not in (0, _MEASURED, _MEASURED | _SEARCHED):
         raise ValueError(f"flags {flags}")
     if not flags:
-        return SplitEntry(decision)
-    plan_us, cpu_measured_us, gpu_measured_us, search_us = figures
-    measured = Measured(plan_us, cpu_measured_us, gpu_measured_us, repetitions)
-    if flags & _SEARCHED:
-        measured = replace(measured, search_cut=search_cut, search_us=search_us)
-    return SplitEntry(decision, measured)
-
-
-def _operator(kind: str, sizes: tuple[int, ...], epilogue: str) -> Operator:
-    data: dict[str, Any] = {"type": kind, **dict(zip(_SIZES[kind], sizes, strict=False))}
-    if "mode" in data:
-        data["mode"] = POOL_MODES[data["mode"]]
-    if epilogue != EPILOGUES[0]:
-        data["epilogue"] = epilogue
-    return operator_from_json(data)
+        return None
+    plan_us, cpu_us, gpu_us, search_us = figures
+    search = (search_cut, search_us) if flags & _SEARCHED else (None, None)
+    return Measured(plan_us, cpu_us, gpu_us, repetitions, *search)
 
 
 def _join_code(join: Join | None) -> int:

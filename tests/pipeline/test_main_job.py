@@ -131,10 +131,11 @@ def test_from_a_phone_to_a_published_table(published: dict[str, Any], tmp_path: 
     assert published["listed"][0]["aliases"] == ["champion"]
     package = open_package(tmp_path / "phone.zip")
     assert package.device_class == name == published["predicted"]["device_class"]
-    entry = package.split_table.find(Linear(48, 256, 512))
-    assert entry is not None
-    assert entry.measured is not None
-    assert entry.measured.repetitions >= 31
+    by_table = package.split_table.find(Linear(48, 256, 512), "exact")
+    assert by_table is not None
+    assert by_table.entry is not None
+    assert by_table.entry.measured is not None
+    assert by_table.entry.measured.repetitions >= 31
     assert "test-phone" not in (tmp_path / "phone.zip").read_bytes().decode("latin-1").replace(name, "")
     _assert_same_scores_as_mlflow(tmp_path)
 

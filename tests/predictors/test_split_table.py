@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -8,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitfleet.kernels import EPILOGUES, PRECISIONS, Conv2d, DepthwiseConv2d, Linear, Operator, Pool2d, UserError
+from splitfleet.predictors.split_key import OPERATOR_TYPES
 from splitfleet.predictors.split_table import (
     JOINS,
-    OPERATOR_TYPES,
     Measured,
+    RowRange,
     SplitDecision,
     SplitEntry,
     SplitTable,
@@ -56,14 +59,23 @@ def _entries(draw: st.DrawFn) -> SplitEntry:
     times = [draw(_time) for _ in range(5)]
     figures = (times[0], times[1], times[2], times[3], cpu_threads, times[4], gpu_join)
     decision = SplitDecision(operator, processor, cut, threads, join, *figures)  # type: ignore[arg-type]
-    return SplitEntry(decision, draw(st.none() | _measured()))
+    rows = None
+    if isinstance(operator, Linear) and draw(st.booleans()):
+        rows = RowRange(draw(st.integers(1, operator.rows)), draw(st.integers(operator.rows, 400)))
+    return SplitEntry(decision, draw(st.none() | _measured()), rows)
+
+
+def _layer(entry: SplitEntry) -> object:
+    """Entries that never overlap differ in this."""
+    operator = entry.decision.operator
+    return operator if entry.rows is None else (replace(operator, rows=1), "ranged")  # type: ignore[call-arg]
 
 
 _tables = st.builds(
     SplitTable.of,
     st.text("abcdefgh-0123456789", min_size=1),
     st.text(min_size=1, max_size=20),
-    st.lists(_entries(), max_size=6, unique_by=lambda entry: entry.decision.operator),
+    st.lists(_entries(), max_size=6, unique_by=_layer),
     st.sampled_from(PRECISIONS),
 )
 
@@ -99,18 +111,50 @@ def test_layout_is_the_documented_one(table: SplitTable) -> None:
     """Offsets of docs/split-table.md, read without our reader."""
     binary = encode_split_table(table)
     assert binary[:8] == b"SFSPLIT\0"
-    assert int.from_bytes(binary[8:10], "little") == 2
-    assert int.from_bytes(binary[10:12], "little") == 128
-    count = int.from_bytes(binary[12:16], "little")
+    assert _number(binary, 8, 2) == 3
+    assert _number(binary, 10, 2) == 144
+    count, slots = _number(binary, 12), _number(binary, 16)
     assert count == len(table.entries)
-    first = binary[32 : 32 + 128]
+    assert slots == 1 << (2 * count - 1).bit_length()
     decision = table.entries[0].decision
-    assert int.from_bytes(first[36:40], "little") == decision.cut
-    assert first[48] == ("linear", "conv2d").index(decision.operator.type)
-    assert first[55] == 0, "no epilogue"
-    assert first[49] == ("cpu", "gpu", "split").index(decision.processor)
-    names = 32 + count * 128
+    first = binary[40 : 40 + 144]
+    operator = decision.operator
+    assert isinstance(operator, Linear)
+    assert [_number(first, 4 * word) for word in range(10)] == [
+        *[0] * 6, operator.in_features, operator.out_features, 0, operator.rows,
+    ]  # fmt: skip
+    assert _number(first, 40) == _number(first, 44) == 0, "no range of rows"
+    assert _number(first, 48) == decision.cut
+    assert first[60] == 0, "a linear layer"
+    assert first[61] == ("cpu", "gpu", "split").index(decision.processor)
+    assert first[67] == 0, "no epilogue"
+    assert struct.unpack_from("<d", first, 72)[0] == decision.predicted_us
+    index = 40 + count * 144
+    assert sorted(filter(None, struct.unpack_from(f"<{slots}I", binary, index))) == list(range(1, count + 1))
+    names = index + 4 * slots
     assert binary[names : names + len(table.device_class)] == table.device_class.encode()
+
+
+def _number(data: bytes, offset: int, size: int = 4) -> int:
+    return int.from_bytes(data[offset : offset + size], "little")
+
+
+@pytest.mark.parametrize("version", [1, 2, 4])
+def test_a_binary_table_of_another_version_is_refused(table: SplitTable, version: int) -> None:
+    binary = bytearray(encode_split_table(table))
+    binary[8:10] = version.to_bytes(2, "little")
+    with pytest.raises(
+        UserError, match=rf"t\.bin: binary split table version {version} is not known here; this reads 3"
+    ):
+        decode_split_table(bytes(binary), "t.bin")
+
+
+@pytest.mark.parametrize("offset", [32, 40 + 68, 40 + 6 * 144], ids=["default", "padding", "index"])
+def test_a_sound_checksum_does_not_hide_nonsense(table: SplitTable, offset: int) -> None:
+    binary = bytearray(encode_split_table(table))[:-4]
+    binary[offset] ^= 1
+    with pytest.raises(UserError, match=r"t\.bin: (records, index or default|damaged)"):
+        decode_split_table(bytes(binary) + zlib.crc32(binary).to_bytes(4, "little"), "t.bin")
 
 
 def test_an_operator_twice_is_refused(table: SplitTable) -> None:
@@ -143,7 +187,9 @@ def test_a_decision_that_contradicts_itself_is_refused(change: dict[str, object]
         replace(sound, **change)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("data", [None, [], {}, {"schema": 1}, {"schema": 2}, {"schema": 2, "entries": [{}]}])
+@pytest.mark.parametrize(
+    "data", [None, [], {}, {"schema": 1}, {"schema": 2}, {"schema": 3}, {"schema": 3, "entries": [{}]}]
+)
 def test_json_of_another_kind_is_refused(data: object) -> None:
     with pytest.raises(UserError, match=r"t\.json"):
         SplitTable.from_json(data, "t.json")
