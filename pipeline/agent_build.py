@@ -34,6 +34,7 @@ _INSTALL = "install the fleet extra: pip install 'splitfleet[fleet]'"
 _PROGRAM = "splitfleet-agent"
 _FACTS = "build.json"
 _CMAKE_FILES = ("CMakeLists.txt", "CMakePresets.json", "cmake/xnnpack.cmake")
+_SOURCE_FOLDERS = ("include/splitfleet", "src")
 _HEADER_WHEELS = {
     "nlohmann-json": ("SPLITFLEET_JSON_INCLUDE", "nlohmann_json/include"),
     "cmeel-eigen": ("SPLITFLEET_EIGEN_INCLUDE", "cmeel.prefix/include/eigen3"),
@@ -207,7 +208,8 @@ def _sources() -> Iterator[tuple[str, bytes]]:
     """The agent's CMake and C++ files, by path."""
     root = importlib.resources.files("splitfleet.agent")
     entries: list[tuple[str, Traversable]] = [(name, root / name) for name in _CMAKE_FILES]
-    entries += [(f"src/{entry.name}", entry) for entry in (root / "src").iterdir()]
+    for folder in _SOURCE_FOLDERS:
+        entries += [(f"{folder}/{entry.name}", entry) for entry in root.joinpath(folder).iterdir()]
     for name, entry in entries:
         if not name.startswith("src/") or name.endswith((".cpp", ".hpp")):
             yield name, entry.read_bytes()

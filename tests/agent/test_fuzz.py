@@ -1,4 +1,4 @@
-"""Reading job files: the fuzzer's corpus through the agent, and the fuzzer itself where clang has libFuzzer."""
+"""Reading job files and split tables: the fuzzer's corpus through the agent, and the fuzzer itself where clang has libFuzzer."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ AGENT = Path(__file__).parents[2] / "agent"
 CORPUS = AGENT / "fuzz" / "corpus"
 BUILD = AGENT.parent / "build" / "agent-fuzz"
 RUNS = 3000
+TABLE_CORPUS = AGENT / "fuzz" / "corpus_split_table"
+TABLE_RUNS = 30_000
 
 
 def test_the_corpus_is_answered(agent_without_opencl: Agent) -> None:
@@ -31,7 +33,8 @@ def test_the_corpus_is_answered(agent_without_opencl: Agent) -> None:
 
 
 @pytest.fixture(scope="module")
-def fuzzer() -> Path:
+def fuzzers() -> Path:
+    """The folder of the fuzz targets."""
     if shutil.which("clang++") is None:
         pytest.skip("clang is absent")
     options = {
@@ -44,17 +47,26 @@ def fuzzer() -> Path:
     cmake = str(find_tool("cmake"))
     definitions = [f"-D{name}={value}" for name, value in options.items()]
     _run([cmake, "-G", "Ninja", "-S", str(AGENT), "-B", str(BUILD), *definitions])
-    _run([cmake, "--build", str(BUILD), "--target", "splitfleet-fuzz-jobs"])
-    return BUILD / "fuzz" / "splitfleet-fuzz-jobs"
+    _run([cmake, "--build", str(BUILD), "--target", "splitfleet-fuzz-jobs", "splitfleet-fuzz-split-table"])
+    return BUILD / "fuzz"
 
 
 @pytest.mark.peer
-def test_the_fuzzer_finds_nothing(fuzzer: Path, tmp_path: Path) -> None:
-    found = tmp_path / "found"
-    found.mkdir()
+def test_the_fuzzer_finds_nothing_in_the_reading_of_jobs(fuzzers: Path, tmp_path: Path) -> None:
     words = AGENT / "fuzz" / "jobs.dict"
-    options = [f"-runs={RUNS}", "-seed=1", "-max_len=8192", f"-dict={words}", f"-artifact_prefix={tmp_path}/"]
-    _run([str(fuzzer), *options, str(found), str(CORPUS)])
+    _fuzz(fuzzers / "splitfleet-fuzz-jobs", CORPUS, RUNS, tmp_path, f"-dict={words}")
+
+
+@pytest.mark.peer
+def test_the_fuzzer_finds_nothing_in_the_reading_of_split_tables(fuzzers: Path, tmp_path: Path) -> None:
+    _fuzz(fuzzers / "splitfleet-fuzz-split-table", TABLE_CORPUS, TABLE_RUNS, tmp_path)
+
+
+def _fuzz(fuzzer: Path, corpus: Path, runs: int, folder: Path, *options: str) -> None:
+    found = folder / "found"
+    found.mkdir()
+    settings = [f"-runs={runs}", "-seed=1", "-max_len=8192", f"-artifact_prefix={folder}/"]
+    _run([str(fuzzer), *settings, *options, str(found), str(corpus)])
 
 
 def _run(command: list[str]) -> None:
