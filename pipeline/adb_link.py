@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import time
-from pathlib import Path
 
 from adb_shell.auth.keygen import keygen
 from adb_shell.auth.sign_cryptography import CryptographySigner
@@ -14,10 +12,7 @@ from adb_shell.exceptions import TcpTimeoutException
 from adb_shell.transport.tcp_transport import TcpTransport
 from filelock import FileLock
 
-
-def splitfleet_home() -> Path:
-    """Where keys and agent builds are kept: $SPLITFLEET_HOME, or ~/.splitfleet."""
-    return Path(os.environ.get("SPLITFLEET_HOME") or Path.home() / ".splitfleet")
+from .home import splitfleet_home
 
 
 class WholeWriteTcp(TcpTransport):  # type: ignore[misc]  # adb-shell has no types

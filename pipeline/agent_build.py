@@ -26,8 +26,8 @@ from filelock import FileLock
 
 from splitfleet.kernels.errors import HarnessError, UserError
 
-from .adb_link import splitfleet_home
 from .agent_targets import TARGETS, Target, Toolchain, choose_toolchain, host_target
+from .home import splitfleet_home
 from .xnnpack import xnnpack_identity
 
 _INSTALL = "install the fleet extra: pip install 'splitfleet[fleet]'"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from splitfleet.kernels.errors import SplitfleetError
 
-from .adb_link import splitfleet_home
 from .adb_transport import AdbTransport
 from .adb_usb import usb_serials
 from .campaign import Phones
 from .code_version import code_version
 from .conditions import Conditions
 from .health import Limits
+from .home import splitfleet_home
 from .host_record import own_phones
 from .local_device import local_transport
 from .mail import Outbox

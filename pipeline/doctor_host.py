@@ -18,8 +18,8 @@ from pathlib import Path
 from splitfleet.kernels.errors import SplitfleetError
 from splitfleet.predictors.tracking_store import tracking_uri
 
-from .adb_link import splitfleet_home
 from .findings import Finding, Grade, NamedCheck
+from .home import splitfleet_home
 
 _GIB = 1 << 30
 _ADB_SERVER_PORT = 5037

@@ -16,8 +16,8 @@ from pydantic import Field, ValidationError
 
 from splitfleet.kernels.errors import HarnessError, UserError
 
-from .adb_link import splitfleet_home
 from .campaign import Phones
+from .home import splitfleet_home
 from .section import Section
 
 HOST_VARIABLE = "SPLITFLEET_HOST"

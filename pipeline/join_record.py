@@ -14,7 +14,7 @@ from typing import Any
 from splitfleet.kernels.errors import UserError
 from splitfleet.predictors.checked_joins import CheckedJoins
 
-from .adb_link import splitfleet_home
+from .home import splitfleet_home
 from .ledger import Ledger
 
 _SCHEMA = 1

@@ -9,13 +9,23 @@ from typing import Any
 import pandas as pd
 
 from splitfleet.kernels.errors import UserError
+from splitfleet.predictors.breakdown import held_out_metrics
 from splitfleet.predictors.litert_package import open_litert_package, write_litert_package
 from splitfleet.predictors.litert_tracking import champion_litert, log_litert
-from splitfleet.predictors.litert_train import LitertTraining, evaluate_litert, train_litert, unknown_operators
+from splitfleet.predictors.litert_train import (
+    LitertTraining,
+    evaluate_litert,
+    litert_sets,
+    litert_training,
+    unknown_operators,
+)
+from splitfleet.predictors.registry import Registered, register_package
+from splitfleet.predictors.revision import git_revision
+from splitfleet.predictors.signing import renew_signature
 from splitfleet.predictors.traces import read_traces
-from splitfleet.predictors.train import held_out_metrics
 
 from .campaign import COPY_NAME
+from .training_tasks import fit_classes
 
 _SEED = 0
 _FIGURES = {
@@ -37,18 +47,35 @@ def is_imported(folder: Path) -> bool:
     return (folder / "traces").is_dir() and not (folder / COPY_NAME).exists()
 
 
-def train_imported(folder: Path) -> dict[str, LitertTraining]:
-    """Trains every device class in a folder of imported traces, writes `<folder>/models/<device class>.zip`, and
-    registers it in MLflow. Returns the trainings by device class.
+@dataclass(frozen=True)
+class TrainedImport:
+    """What training on imported traces gave, by device class, and what its packages became in the registry."""
+
+    results: dict[str, LitertTraining]
+    registered: tuple[Registered, ...]
+
+
+def train_imported(folder: Path, *, signing_key: Path | None = None) -> TrainedImport:
+    """Trains every device class in a folder of imported traces, writes `<folder>/models/<device class>.zip` (signed
+    where there is a key), logs all to MLflow and registers the packages.
 
     Raises UserError when there are too few shapes, or when MLflow cannot be used; the packages are written by then.
     """
-    results = {name: train_litert(traces, _SEED) for name, traces in _by_class(folder).items()}
-    packages = [
-        (result, write_litert_package(result, folder / "models" / f"{name}.zip")) for name, result in results.items()
+    classes = _by_class(folder)
+    sets = {name: litert_sets(traces) for name, traces in classes.items()}
+    fitted = fit_classes(sets, _SEED, folder)
+    results = {name: litert_training(traces, sets[name], fitted[name], _SEED) for name, traces in classes.items()}
+    packages = {
+        name: write_litert_package(result, folder / "models" / f"{name}.zip") for name, result in results.items()
+    }
+    for path in packages.values():
+        renew_signature(path, signing_key)
+    runs = log_litert(list(results.values()), folder.resolve().name)
+    registered = [
+        register_package(path, run_id=runs.class_runs[name], tags={"git_revision": git_revision()})
+        for name, path in packages.items()
     ]
-    log_litert(packages)
-    return results
+    return TrainedImport(results, tuple(registered))
 
 
 @dataclass(frozen=True)

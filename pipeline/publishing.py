@@ -14,9 +14,11 @@ from splitfleet.kernels.errors import DeviceError
 from splitfleet.predictors.models import DeviceModels
 from splitfleet.predictors.package import build_package
 from splitfleet.predictors.planner import plan_layers
+from splitfleet.predictors.registry import register_package
+from splitfleet.predictors.revision import git_revision
+from splitfleet.predictors.signing import renew_signature
 from splitfleet.predictors.split_table import SplitTable
 from splitfleet.predictors.traces import read_traces
-from splitfleet.predictors.tracking import register_package
 
 from .campaign import Campaign, Phones
 from .campaign_run import campaign_of
@@ -49,6 +51,8 @@ class Published:
     device_class: str
     version: int
     path: Path
+    alias: str
+    reason: str
 
 
 @dataclass
@@ -60,12 +64,17 @@ class _ClassPlan:
 
 
 def publish_campaign(
-    folder: Path, *, phones: Phones | None = None, progress: Progress | None = None
+    folder: Path,
+    *,
+    phones: Phones | None = None,
+    progress: Progress | None = None,
+    signing_key: Path | None = None,
 ) -> list[Published]:
     """Plans, proves and publishes every trained device class of which a phone is there.
 
-    Writes packages/<device class>.zip and published/<device class>.json into the folder. Measurements made before are
-    not made again. Raises UserError when nothing is trained, DeviceError when no phone of a trained class is there.
+    Writes packages/<device class>.zip, signed where there is a key, and published/<device class>.json into the folder.
+    Measurements made before are not made again. Raises UserError when nothing is trained, DeviceError when no phone of
+    a trained class is there.
     """
     campaign = campaign_of(folder)
     trained = same_training(folder)
@@ -99,11 +108,13 @@ def publish_campaign(
         results = {proof.decision.operator: measured(proof, traces) for proof in plan.proofs}
         table = plan.table.with_measured({operator: result for operator, result in results.items() if result})
         path = build_package(models, table, folder / "packages" / f"{name}.zip")
+        renew_signature(path, signing_key)
         figures = split_figures(table)
         numbers = {key: float(value) for key, value in figures.items() if isinstance(value, int | float)}
-        version = register_package(path, run_id=noted.run_id, metrics=numbers)
-        _save(folder, name, version, path, table, plan, traces)
-        published.append(Published(name, version, path))
+        tags = {"git_revision": git_revision()}
+        registered = register_package(path, run_id=noted.run_id, metrics=numbers, tags=tags)
+        _save(folder, name, registered.version, path, table, plan, traces)
+        published.append(Published(name, registered.version, path, registered.alias, registered.reason))
     return published
 
 

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from splitfleet.kernels.errors import UserError
 
-from .adb_link import splitfleet_home
+from .home import splitfleet_home
 
 OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the least that Ray accepts is 75 MB; messages here are small
 

@@ -21,8 +21,10 @@ _FOLDER_PREFIX = "splitfleet-ray-"
 
 
 @contextmanager
-def ray_session(cluster: str = "") -> Iterator[None]:
+def ray_session(cluster: str = "", *, cpus: int = 1) -> Iterator[None]:
     """Ray is running inside the block: that of the cluster at HOST:PORT, else one of its own on this host.
+
+    Its own runs tasks on `cpus` cores; brokers need none.
 
     One that this process uses already is used as it is. Raises HarnessError where Ray does not start, UserError where
     the cluster cannot be used from here.
@@ -40,7 +42,7 @@ def ray_session(cluster: str = "") -> Iterator[None]:
         finally:
             ray.shutdown()
     else:
-        with _own_ray():
+        with _own_ray(cpus):
             yield
 
 
@@ -79,7 +81,7 @@ def last_line(error: object) -> str:
 
 
 @contextmanager
-def _own_ray() -> Iterator[None]:
+def _own_ray(cpus: int) -> Iterator[None]:
     import ray
 
     _remove_leftovers()
@@ -90,7 +92,7 @@ def _own_ray() -> Iterator[None]:
         try:
             ray.init(
                 address="local",
-                num_cpus=1,
+                num_cpus=cpus,
                 num_gpus=0,
                 object_store_memory=OBJECT_STORE_BYTES,
                 include_dashboard=False,

@@ -1,25 +1,29 @@
 """Training a campaign's predictors: from its traces to MLflow, and a note in the folder of what was trained.
 
 The note is the outbox: it is written before MLflow is asked, and a class in it that has no run is logged by the next
-`train` or `publish`. The same traces give the same models, so nothing but time is lost while MLflow is away.
+`train` or `publish`. The models themselves are kept in the folder, so nothing is trained twice.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from splitfleet.kernels.errors import UserError
+from splitfleet.predictors.observations import TrainingSet
 from splitfleet.predictors.traces import read_traces
-from splitfleet.predictors.tracking import TrainingRuns, log_training
-from splitfleet.predictors.train import ClassModels, train_class
+from splitfleet.predictors.tracking import TrainingRuns
+from splitfleet.predictors.train import ClassModels, ClassTraces, class_models, class_traces
+from splitfleet.predictors.training_runs import log_training
 
 from .campaign_run import campaign_of
 from .join_record import joins_before
 from .ledger import Ledger
 from .profile import load_profiles
+from .training_tasks import fit_classes, fitted_class
 
 TRAINING_FILE = "training.json"
 _SCHEMA = 1
@@ -66,7 +70,7 @@ def _note(folder: Path, results: dict[str, ClassModels], runs: TrainingRuns | No
     trained = {
         name: {
             "run_id": runs.class_runs[name] if runs else None,
-            "data_sha256": _data_hashes(result),
+            "data_sha256": _data_hashes(result.training),
             "metrics": result.metrics,
         }
         for name, result in results.items()
@@ -78,15 +82,23 @@ def _note(folder: Path, results: dict[str, ClassModels], runs: TrainingRuns | No
 
 
 def train_classes(folder: Path) -> dict[str, ClassModels]:
-    """The models of every device class that has measurements. The same traces give the same models."""
-    seed = campaign_of(folder).seed
+    """The models of every device class that has measurements. The same traces give the same models.
+
+    Those that were fitted before on the same data by the same code are taken from the folder (`training_tasks`).
+    """
+    seed, classes = campaign_of(folder).seed, _class_traces(folder)
+    fitted = fit_classes({name: given.training for name, given in classes.items()}, seed, folder)
+    return {name: class_models(given, fitted[name], seed) for name, given in classes.items()}
+
+
+def _class_traces(folder: Path) -> dict[str, ClassTraces]:
     traces = read_traces(folder)
     measured = set(traces.loc[traces["purpose"] == "measure", "device_class"])
     profiles = {name: profile for name, profile in load_profiles(folder / "profiles").items() if name in measured}
     with Ledger(folder, read_only=True) as ledger:
         before = {name: joins_before(ledger, name) for name in profiles}
     return {
-        name: train_class(traces[traces["device_class"] == name], profile.to_json(), seed, checked_before=before[name])
+        name: class_traces(traces[traces["device_class"] == name], profile.to_json(), checked_before=before[name])
         for name, profile in profiles.items()
     }
 
@@ -105,20 +117,28 @@ def trained_classes(folder: Path) -> dict[str, TrainedClass]:
 
 
 def same_training(folder: Path) -> dict[str, tuple[ClassModels, TrainedClass]]:
-    """The trained models again, with their MLflow runs; logs what MLflow has not got yet.
+    """The trained models as the folder keeps them, with their MLflow runs; logs what MLflow has not got yet.
 
-    Raises UserError when traces have changed since, or when there is something to log and MLflow cannot be used.
+    Raises UserError when traces or code have changed since, and when there is something to log and MLflow cannot be
+    used.
     """
-    noted = trained_classes(folder)
-    results = train_classes(folder)
-    for name, result in results.items():
-        if name not in noted or noted[name].data_sha256 != _data_hashes(result):
+    noted, seed = trained_classes(folder), campaign_of(folder).seed
+    results = {}
+    for name, given in _class_traces(folder).items():
+        if name not in noted or noted[name].data_sha256 != _data_hashes(given.training):
             raise UserError(f"{folder}: {name} has new traces since training; run: splitfleet train {folder}")
+        fitted = fitted_class(folder, name, given.training, seed)
+        if fitted is None:
+            raise UserError(
+                f"{folder}: the predictors of {name} are not kept there, are damaged, or were trained by another "
+                f"version of Splitfleet; run: splitfleet train {folder}"
+            )
+        results[name] = class_models(given, fitted, seed)
     if any(noted[name].run_id is None for name in results):
         _log(folder, results, campaign_of(folder).name)
         noted = trained_classes(folder)
     return {name: (result, noted[name]) for name, result in results.items()}
 
 
-def _data_hashes(result: ClassModels) -> dict[str, str]:
-    return {target: data.sha256 for target, data in result.training.items()}
+def _data_hashes(training: Mapping[str, TrainingSet]) -> dict[str, str]:
+    return {target: data.sha256 for target, data in training.items()}

@@ -9,9 +9,9 @@ from pathlib import Path
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.tuning import Tuning
 
-from .adb_link import splitfleet_home
 from .campaign import Campaign
 from .conditions import Conditions
+from .home import splitfleet_home
 
 
 def conditions_of(campaign: Campaign) -> Conditions:

@@ -19,7 +19,7 @@ from typing import Any
 from splitfleet.kernels.errors import UserError
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_PACKAGE_BYTES = 256 << 20
 _SELF = "manifest_sha256"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -54,6 +54,11 @@ def unpack(path: Path, allowed: Callable[[str], bool]) -> tuple[dict[str, bytes]
         raise UserError(f"{path}: {_place(files, canonical, data)} is damaged outside its content; {_AGAIN}")
     del files[MANIFEST]
     return files, manifest
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a package whose files agree with it, whatever they are. Raises UserError as `unpack` does."""
+    return unpack(path, lambda name: True)[1]
 
 
 def _read(path: Path) -> bytes:

@@ -34,13 +34,20 @@ class CostModel:
     families: tuple[str, ...]
     coefficients_us: dict[str, tuple[float, ...]]
 
-    def predict_us(self, frame: pd.DataFrame) -> Floats:
-        """Times [n] in us of feature rows [n]; the column `family` is the index in `families`, or unknown."""
-        columns = frame[list(self.terms)].to_numpy(np.float64)
+    def coefficients(self, frame: pd.DataFrame) -> Floats:
+        """The coefficients [n, terms] in us that hold for feature rows [n]: their family's, else the pooled ones.
+
+        The column `family` is the index in `families`, or unknown.
+        """
         pooled = np.array(self.coefficients_us[POOLED])
         table = np.array([self.coefficients_us.get(name, pooled) for name in self.families] + [pooled])
         # An unknown family is -1, and the last row is the pooled one.
-        coefficients = table[frame["family"].to_numpy(np.int64)]
+        return np.asarray(table[frame["family"].to_numpy(np.int64)])
+
+    def predict_us(self, frame: pd.DataFrame) -> Floats:
+        """Times [n] in us of feature rows [n]."""
+        columns = frame[list(self.terms)].to_numpy(np.float64)
+        coefficients = self.coefficients(frame)
         # A plain sum in the order of the terms: the same bits whatever the number of rows, unlike a matrix product.
         total = np.zeros(len(frame))
         for index in range(len(self.terms)):

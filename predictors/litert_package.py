@@ -7,6 +7,7 @@
 | models/<group>.txt, .json | LightGBM's model text; cost model, Gaussian process, intervals, features, kernels |
 | golden.json | features of some shapes, raw scores and times |
 | metrics.json | errors on held-out shapes |
+| held_out.json | each shape that was held out: measured and predicted time; the target is the type of operator |
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,12 @@ from splitfleet.kernels.errors import UserError
 
 from .archive import canonical_json, pack, unpack
 from .golden import check_scores
+from .held_out import HELD_OUT, held_out_file, held_out_rows
 from .litert_train import GROUPS, LitertModels, LitertTraining
 from .predictor import Predictor
 
 KIND = "litert"
-_FIXED = ("golden.json", "metrics.json", "operating_point.json")
+_FIXED = ("golden.json", "metrics.json", "operating_point.json", HELD_OUT)
 _MODEL = re.compile(rf"models/({'|'.join(GROUPS)})\.(txt|json)")
 _VECTORS = 8
 _LIBRARIES = ("lightgbm", "numpy", "pandas", "scipy")
@@ -41,6 +44,7 @@ def write_litert_package(trained: LitertTraining, path: Path) -> Path:
         "operating_point.json": canonical_json(trained.models.operating_point),
         "golden.json": canonical_json({"vectors": _golden(trained)}),
         "metrics.json": canonical_json({"schema": 1, "operators": trained.metrics}),
+        HELD_OUT: held_out_file(trained.held_out.rename(columns={"operator": "target"})),
     }
     for group, predictor in trained.models.predictors.items():
         for name, data in predictor.to_files().items():
@@ -63,7 +67,23 @@ def write_litert_package(trained: LitertTraining, path: Path) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class LitertPackage:
+    """A package that was read and found whole."""
+
+    path: Path
+    manifest: dict[str, Any]
+    models: LitertModels
+    metrics: dict[str, dict[str, Any]]
+    held_out: pd.DataFrame
+
+
 def open_litert_package(path: Path) -> LitertModels:
+    """The models of a package. Raises UserError as `read_litert_package` does."""
+    return read_litert_package(path).models
+
+
+def read_litert_package(path: Path) -> LitertPackage:
     """Reads a package, checks every byte of it, and computes its golden vectors again.
 
     Raises UserError naming the file that is damaged, missing, unknown or different.
@@ -83,7 +103,13 @@ def open_litert_package(path: Path) -> LitertModels:
         predictor = predictors[vector["group"]]
         frame = pd.DataFrame([vector["features"]], columns=list(predictor.feature_names), dtype=np.float64)
         check_scores(predictor, frame, vector, f"{path}: golden.json: {vector['operator']}")
-    return LitertModels(str(manifest["device_class"]), _json(files, "operating_point.json", path), predictors)
+    return LitertPackage(
+        path,
+        manifest,
+        LitertModels(str(manifest["device_class"]), _json(files, "operating_point.json", path), predictors),
+        _json(files, "metrics.json", path)["operators"],
+        held_out_rows(_json(files, HELD_OUT, path), f"{path}: {HELD_OUT}"),
+    )
 
 
 def _golden(trained: LitertTraining) -> list[dict[str, Any]]:

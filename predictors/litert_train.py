@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from splitfleet.kernels.errors import UserError
 
+from .breakdown import held_out_metrics
 from .features import Vocabulary, plan_table
-from .fitting import HeldOut, fit_predictor, predict_held_out
+from .fit_sets import Fitted, fit_sets
+from .fitting import HeldOut
+from .learning import LearningCurve
 from .litert_features import litert_features
 from .observations import LEAST_SHAPES, TrainingSet
 from .predictor import GPU_EXECUTION, Predictor
-from .train import held_out_metrics
+from .settings import searched_settings
 
 GROUPS = {
     "products": ("conv2d", "linear", "grouped_conv2d"),
@@ -33,8 +34,6 @@ GROUPS = {
     "concat": ("concat",),
 }
 """Operators whose kernels are alike share a predictor."""
-
-_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -60,36 +59,40 @@ class LitertTraining:
     metrics: dict[str, dict[str, Any]]
     phones: tuple[str, ...]
     seed: int
+    learning: dict[str, LearningCurve] = field(default_factory=dict)
 
 
 def train_litert(traces: pd.DataFrame, seed: int) -> LitertTraining:
     """Trains on the traces of one device class. Raises UserError where no group has enough shapes."""
     sets = litert_sets(traces)
+    return litert_training(traces, sets, fit_sets(sets, seed), seed)
+
+
+def litert_training(
+    traces: pd.DataFrame, sets: dict[str, TrainingSet], fitted: Mapping[str, Fitted], seed: int
+) -> LitertTraining:
+    """The training of one device class, from what was fitted on its traces' training sets with this seed."""
+    frames = [by_shape(sets[name], one.held_out, traces) for name, one in fitted.items()]
+    held_out = pd.concat(frames, ignore_index=True)
+    predictors = {name: one.predictor for name, one in fitted.items()}
+    models = LitertModels(_only(traces, "device_class"), json.loads(_only(traces, "operating_point")), predictors)
+    phones = tuple(sorted(traces["phone"].unique()))
+    learning = {name: one.learning for name, one in fitted.items()}
+    return LitertTraining(models, sets, held_out, metrics_of(held_out), phones, seed, learning)
+
+
+def litert_sets(traces: pd.DataFrame) -> dict[str, TrainingSet]:
+    """The training set of each group with enough shapes. Raises UserError where no group has enough."""
+    sets = {}
+    for name, types in GROUPS.items():
+        rows = traces[traces["operator_type"].isin(types)]
+        if rows["operator"].nunique() >= LEAST_SHAPES:
+            sets[name] = replace(_training_set(rows), settings=searched_settings().get(name, {}))
     if not sets:
         raise UserError(
             f"{_only(traces, 'device_class')}: training needs {LEAST_SHAPES} shapes at least of one of "
             + "; ".join(", ".join(types) for types in GROUPS.values())
         )
-    with threadpool_limits(1), ThreadPoolExecutor(_WORKERS) as pool:
-        held = {name: pool.submit(predict_held_out, data, seed) for name, data in sets.items()}
-        fitted = {
-            name: pool.submit(fit_predictor, data, np.arange(len(data.time_us)), seed) for name, data in sets.items()
-        }
-        predictors = {name: future.result() for name, future in fitted.items()}
-        frames = [by_shape(sets[name], future.result(), traces) for name, future in held.items()]
-    held_out = pd.concat(frames, ignore_index=True)
-    models = LitertModels(_only(traces, "device_class"), json.loads(_only(traces, "operating_point")), predictors)
-    phones = tuple(sorted(traces["phone"].unique()))
-    return LitertTraining(models, sets, held_out, metrics_of(held_out), phones, seed)
-
-
-def litert_sets(traces: pd.DataFrame) -> dict[str, TrainingSet]:
-    """The training set of each group with enough shapes."""
-    sets = {}
-    for name, types in GROUPS.items():
-        rows = traces[traces["operator_type"].isin(types)]
-        if rows["operator"].nunique() >= LEAST_SHAPES:
-            sets[name] = _training_set(rows)
     return sets
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,10 +45,13 @@ class TrainingSet:
     time_us: Floats
     repeats: Floats
     runtime: Runtime = "splitfleet"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def design(self) -> Design:
-        return design_of(self.target, self.runtime)
+        """The target's design; `settings` take the place of its booster's."""
+        design = design_of(self.target, self.runtime)
+        return replace(design, booster={**design.booster, **self.settings})
 
     @cached_property
     def shape_of(self) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@
 | split_table.json, split_table.bin | the decisions, for people and for a runtime |
 | golden.json | shapes with their features, raw scores and times |
 | metrics.json | errors on held-out shapes |
+| held_out.json | each shape that was held out: measured and predicted time |
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from splitfleet.kernels import Device, Operator, describe_many, lower_many
 from splitfleet.kernels.errors import HarnessError, UserError
 
 from .archive import canonical_json, pack, unpack
 from .golden import check_golden, golden_vectors
+from .held_out import HELD_OUT, held_out_file, held_out_rows
 from .models import DeviceModels
 from .planner import plan_operator
 from .predictor import Predictor, threads_of
@@ -35,7 +39,7 @@ from .split_table import SplitDecision, SplitTable
 from .split_table_binary import decode_split_table, encode_split_table
 from .train import ClassModels
 
-_FIXED = ("profile", "operating_point", "constants", "split_table", "golden", "metrics")
+_FIXED = ("profile", "operating_point", "constants", "split_table", "golden", "metrics", "held_out")
 _MODEL = re.compile(r"models/([a-z0-9_]+)\.(txt|json)")
 _LIBRARIES = ("splitfleet", "lightgbm", "numpy", "pandas", "scipy")
 
@@ -69,6 +73,7 @@ class Package:
     split_table: SplitTable
     metrics: dict[str, dict[str, Any]]
     golden: list[dict[str, Any]]
+    held_out: pd.DataFrame
 
     @property
     def device_class(self) -> str:
@@ -121,13 +126,19 @@ def build_package(trained: ClassModels, table: SplitTable, path: Path) -> Path:
         "split_table.bin": encode_split_table(table),
         "golden.json": canonical_json(golden_vectors(models.predictors, trained.training)),
         "metrics.json": canonical_json({"schema": 1, "targets": trained.metrics}),
+        HELD_OUT: held_out_file(trained.held_out),
     }
     for predictor in models.predictors.values():
         files |= {f"models/{name}": data for name, data in predictor.to_files().items()}
     data = {name: {"sha256": data.sha256, "shapes": len(data.shapes)} for name, data in trained.training.items()}
     manifest = {
         "device_class": models.device_class,
-        "created_from": {"campaigns": list(trained.campaigns), "seed": trained.seed, "training": data},
+        "created_from": {
+            "campaigns": list(trained.campaigns),
+            "newest_trace_us": trained.newest_trace_us,
+            "seed": trained.seed,
+            "training": data,
+        },
         "versions": {name: _version(name) for name in _LIBRARIES},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,6 +182,7 @@ def open_package(path: Path) -> Package:
         table,
         content["metrics.json"]["targets"],
         content["golden.json"]["vectors"],
+        held_out_rows(content["held_out.json"], where["held_out.json"]),
     )
 
 

@@ -6,30 +6,26 @@ Each function returns a matplotlib Figure that belongs to nobody: no global stat
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
 
-from splitfleet.kernels import (
-    CUT_MULTIPLE,
-    Device,
-    Operator,
-    describe_channels,
-    lower_channels,
-    operator_from_json,
-)
+from splitfleet.kernels import CUT_MULTIPLE, Operator, operator_from_json
 
 from .metrics import error_metrics
-from .predictor import Predictor, threads_of
+from .predictor import Predictor
 
-_COLOURS = ("#2b6cb0", "#dd6b20", "#2f855a", "#9f3a8c", "#b7791f", "#4a5568")
+COLOURS = ("#2b6cb0", "#dd6b20", "#2f855a", "#9f3a8c", "#b7791f", "#4a5568")
 _OTHER = "#a0aec0"
-_INK = "#1a202c"
-_MOST_KERNELS_BY_NAME = len(_COLOURS)
+INK = "#1a202c"
+_MOST_KERNELS_BY_NAME = len(COLOURS)
 _MOST_KERNELS = 14
 _MOST_LAYERS = 4
 _LEAST_FOR_BOX = 5
@@ -37,24 +33,26 @@ _LEAST_FOR_BOX = 5
 
 @dataclass(frozen=True)
 class Curve:
-    """One layer along its output channels: measured medians, and predictions at every multiple of four."""
+    """One layer along its output channels: measured medians; predictions and 90 % intervals at multiples of four."""
 
     layer: Operator
     measured: pd.DataFrame
     channels: np.ndarray
     predicted_us: np.ndarray
+    low_us: np.ndarray
+    high_us: np.ndarray
 
 
-def predicted_against_measured(held_out: pd.DataFrame, device_class: str, target: str) -> Figure:
+def predicted_against_measured(held_out: pd.DataFrame, title: str) -> Figure:
     """Held-out predictions over measurements, both in us and on logarithmic axes, coloured by kernel."""
-    figure, axes = _figure(6.4, 6.0)
+    figure, axes = new_figure(6.4, 6.0)
     limits = _limits(held_out[["measured_us", "predicted_us"]].to_numpy())
     line = np.array(limits)
     axes.fill_between(line, line * 0.9, line * 1.1, color="#e2e8f0", linewidth=0, label="within 10 %")
-    axes.plot(line, line, color=_INK, linewidth=0.8)
+    axes.plot(line, line, color=INK, linewidth=0.8)
     kernels = held_out["kernel"].value_counts()
     named = list(kernels.index[:_MOST_KERNELS_BY_NAME])
-    for kernel, colour in zip([*named, None], [*_COLOURS[: len(named)], _OTHER], strict=True):
+    for kernel, colour in zip([*named, None], [*COLOURS[: len(named)], _OTHER], strict=True):
         rows = held_out[~held_out["kernel"].isin(named)] if kernel is None else held_out[held_out["kernel"] == kernel]
         if len(rows):
             label = f"{kernel or 'other kernels'} ({len(rows)})"
@@ -63,16 +61,16 @@ def predicted_against_measured(held_out: pd.DataFrame, device_class: str, target
             )
     axes.set(xscale="log", yscale="log", xlim=limits, ylim=limits, aspect="equal")
     axes.set(xlabel="measured (µs)", ylabel="predicted, shape held out (µs)")
-    _plain_numbers(axes)
+    plain_numbers(axes.xaxis, axes.yaxis)
     figures = error_metrics(held_out["measured_us"], held_out["predicted_us"])
     text = f"{figures['n']} shapes\nMAPE {figures['mape']:.1f} %\nwithin 10 %: {figures['within_10']:.0f} %"
     axes.text(0.97, 0.04, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=10, linespacing=1.5)
     axes.legend(loc="upper left", fontsize=8, frameon=False)
-    axes.set_title(_title(device_class, target), loc="left", fontsize=11, fontweight="bold")
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     return figure
 
 
-def error_by_kernel(held_out: pd.DataFrame, device_class: str, target: str) -> Figure:
+def error_by_kernel(held_out: pd.DataFrame, title: str) -> Figure:
     """Held-out errors in percent for each kernel: every shape, and a box of the middle half where there are enough.
 
     Errors beyond 110 % are drawn at the edge.
@@ -80,17 +78,17 @@ def error_by_kernel(held_out: pd.DataFrame, device_class: str, target: str) -> F
     errors = 100 * (held_out["predicted_us"] / held_out["measured_us"] - 1)
     kernels = list(held_out["kernel"].value_counts().index[:_MOST_KERNELS])[::-1]
     groups = [errors[held_out["kernel"] == kernel].to_numpy() for kernel in kernels]
-    figure, axes = _figure(7.2, 1.8 + 0.42 * len(kernels))
+    figure, axes = new_figure(7.2, 1.8 + 0.42 * len(kernels))
     axes.axvspan(-10, 10, color="#e2e8f0", linewidth=0)
-    axes.axvline(0, color=_INK, linewidth=0.8)
+    axes.axvline(0, color=INK, linewidth=0.8)
     spread = np.random.default_rng(0)
     widest = min(110.0, max(15.0, 1.1 * float(np.abs(errors).max())))
     for row, group in enumerate(groups):
         height = row + spread.uniform(-0.22, 0.22, len(group))
-        axes.scatter(np.clip(group, -widest, widest), height, s=12, color=_COLOURS[0], alpha=0.45, linewidth=0)
+        axes.scatter(np.clip(group, -widest, widest), height, s=12, color=COLOURS[0], alpha=0.45, linewidth=0)
     boxed = [row for row, group in enumerate(groups) if len(group) >= _LEAST_FOR_BOX]
     if boxed:
-        line = {"color": _INK, "linewidth": 1.0}
+        line = {"color": INK, "linewidth": 1.0}
         axes.boxplot(
             [groups[row] for row in boxed],
             orientation="horizontal",
@@ -109,32 +107,48 @@ def error_by_kernel(held_out: pd.DataFrame, device_class: str, target: str) -> F
     axes.set(
         xlim=(-widest, widest), ylim=(-0.6, len(kernels) - 0.4), xlabel="error of the prediction, shape held out (%)"
     )
-    axes.set_title(_title(device_class, target), loc="left", fontsize=11, fontweight="bold")
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     return figure
 
 
-def latency_along_channels(curves: list[Curve], device_class: str, target: str) -> Figure:
-    """Measured times over output channels, and the predictions at all channel counts, for up to four layers."""
+def latency_along_channels(curves: list[Curve], title: str) -> Figure:
+    """Measured times over output channels, predictions and their intervals at all counts, for up to four layers."""
     columns = 2 if len(curves) > 1 else 1
     rows = -(-len(curves) // columns)
     figure = Figure(figsize=(5.4 * columns, 3.3 * rows + 0.5), dpi=120, layout="constrained")
     for index, curve in enumerate(curves):
         axes = figure.add_subplot(rows, columns, index + 1)
-        _style(axes)
-        axes.plot(curve.channels, curve.predicted_us, color=_COLOURS[0], linewidth=1.4, label="predicted")
+        style(axes)
+        axes.fill_between(
+            curve.channels,
+            curve.low_us,
+            curve.high_us,
+            color=COLOURS[0],
+            alpha=0.15,
+            linewidth=0,
+            label="90 % interval",
+        )
+        axes.plot(curve.channels, curve.predicted_us, color=COLOURS[0], linewidth=1.4, label="predicted")
         measured = curve.measured
         axes.scatter(
-            measured["channels"], measured["measured_us"], s=26, color=_COLOURS[1], zorder=3, label="measured (median)"
+            measured["channels"], measured["measured_us"], s=26, color=COLOURS[1], zorder=3, label="measured (median)"
         )
         axes.set(xlabel="output channels", ylabel="time (µs)", xlim=(0, None), ylim=(0, None))
         axes.set_title(curve.layer.label, fontsize=8, fontweight="normal")
         axes.legend(fontsize=8, frameon=False, loc="upper left")
-    figure.suptitle(_title(device_class, target), x=0.01, ha="left", fontsize=11, fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 
 
-def channel_curves(held_out: pd.DataFrame, predictor: Predictor, device: Device) -> list[Curve]:
-    """The layers that were measured at the most numbers of output channels, two at least, most first."""
+TableOf = Callable[[Operator, NDArray[np.int64]], pd.DataFrame]
+"""The table of launches or shapes that a predictor reads, of one layer with these numbers of output channels."""
+
+
+def channel_curves(held_out: pd.DataFrame, predictor: Predictor, table_of: TableOf) -> list[Curve]:
+    """The layers that were measured at the most numbers of output channels, two at least, most first.
+
+    `held_out` has the columns shape, channels and measured_us.
+    """
     operators = [operator_from_json(json.loads(shape)) for shape in held_out["shape"]]
     keys = [operator.with_channels(1).label for operator in operators]
     groups = held_out.assign(layer=keys).groupby("layer")
@@ -147,20 +161,21 @@ def channel_curves(held_out: pd.DataFrame, predictor: Predictor, device: Device)
         most = int(rows["channels"].max())
         operator = next(op for op, key in zip(operators, keys, strict=True) if key == layer and op.channels == most)
         channels = np.arange(CUT_MULTIPLE, most + 1, CUT_MULTIPLE, dtype=np.int64)
-        is_gpu = threads_of(predictor.target) is None
-        table = lower_channels(operator, channels, device) if is_gpu else describe_channels(operator, channels)
-        curves.append(Curve(operator, rows, channels, predictor.predict_table_us(table)))
+        frame = predictor.features(table_of(operator, channels))
+        curves.append(Curve(operator, rows, channels, predictor.predict_us(frame), *predictor.bounds_us(frame)))
     return curves
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes; sizes in inches."""
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    _style(axes)
+    style(axes)
     return figure, axes
 
 
-def _style(axes: Axes) -> None:
+def style(axes: Axes) -> None:
+    """Grid behind, no frame."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#edf2f7", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -170,12 +185,7 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return float(values.min()) / 1.3, float(values.max()) * 1.3
 
 
-def _plain_numbers(axes: Axes) -> None:
-    for axis in (axes.xaxis, axes.yaxis):
+def plain_numbers(*all_axis: Axis) -> None:
+    """Numbers of a logarithmic axis as 0.1, 1, 10."""
+    for axis in all_axis:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _title(device_class: str, target: str) -> str:
-    threads = threads_of(target)
-    what = {"gpu_execution": "GPU execution time", "gpu_dispatch": "GPU dispatch time"}.get(target)
-    return f"{what or f'CPU time, {threads} thread' + ('s' if threads != 1 else '')} on {device_class}"

@@ -11,6 +11,11 @@ import pandas as pd
 
 from splitfleet.kernels import parse_operator
 
+from .archive import read_manifest
+from .litert_package import KIND as LITERT
+from .litert_package import open_litert_package
+from .litert_predict import predict_operations
+from .litert_train import LitertModels
 from .package import Package, open_package
 
 
@@ -45,5 +50,19 @@ class PackageModel:
         return pd.DataFrame(rows)
 
 
-def _load_pyfunc(path: str) -> PackageModel:
-    return PackageModel(open_package(Path(path)))
+class LitertModel:
+    """`predict` takes a DataFrame with a text column `operator` (docs/traces.md): times in us, bounds, out of range."""
+
+    def __init__(self, models: LitertModels) -> None:
+        self.models = models
+
+    def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
+        """One row an operator. Raises UserError for a text that is none."""
+        return predict_operations(self.models, list(model_input["operator"]))
+
+
+def _load_pyfunc(path: str) -> PackageModel | LitertModel:
+    file = Path(path)
+    if read_manifest(file).get("kind") == LITERT:
+        return LitertModel(open_litert_package(file))
+    return PackageModel(open_package(file))

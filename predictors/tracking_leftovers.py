@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
 from .archive import canonical_json
-from .train import ClassModels
+from .observations import TrainingSet
 
 TRAINING_TAG = "splitfleet.training"
 _FINISHED = "FINISHED"
 
 
-def training_id(campaign: str, results: Iterable[ClassModels]) -> str:
-    """The same for the same training data of the same device classes."""
-    data = {r.models.device_class: {target: one.sha256 for target, one in r.training.items()} for r in results}
-    return sha256(canonical_json({"campaign": campaign, "data": data})).hexdigest()[:16]
+def training_id(campaign: str, data: Mapping[str, Mapping[str, TrainingSet]]) -> str:
+    """The same for the same training data of the same device classes: `data[device class][predictor]`."""
+    hashes = {name: {target: one.sha256 for target, one in sets.items()} for name, sets in data.items()}
+    return sha256(canonical_json({"campaign": campaign, "data": hashes})).hexdigest()[:16]
 
 
 def remove_unfinished(client: Any, experiment: str, training_id: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .package import Package
+from .any_package import AnyPackage
+from .litert_train import LitertTraining
 from .predictor import threads_of
 from .train import ClassModels
 
-_FORMULA = "time (µs) = cost model * exp(raw score of the Booster)"
+_FORMULA = "time (µs) = cost model * exp((1 - share) * Booster + share * Gaussian process)"
 
 
 def campaign_note(campaign: str, results: Sequence[ClassModels]) -> str:
@@ -48,29 +49,76 @@ def predictor_note(result: ClassModels, target: str) -> str:
     what = "GPU time from the launch plan" if threads is None else f"CPU time on {threads} thread(s) from the shape"
     figures = result.metrics[target]
     return (
-        f"**{target}** of {result.models.device_class}: {what}. {_FORMULA}; the cost model is in `predictor.json`.\n\n"
+        f"**{target}** of {result.models.device_class}: {what}. {_FORMULA}; all but "
+        "the Booster is in `predictor.json`.\n\n"
         f"{figures['n']} shapes, each predicted by a model that had not seen it: MAPE {figures['mape']:.1f} %, "
         f"median error {figures['median_ape']:.1f} %, within 10 %: {figures['within_10']:.0f} %."
     )
 
 
-def package_note(package: Package) -> str:
-    """What is in the package, and how to get it."""
-    entries = package.split_table.entries
-    split = [entry for entry in entries if entry.decision.processor == "split"]
-    measured = sorted(entry.measured.speedup for entry in split if entry.measured is not None)
-    proved = ""
-    if measured:
-        median = measured[len(measured) // 2]
-        proved = (
-            f" {len(measured)} of them were measured on the phone: speed-up {median:.2f} (median), "
-            f"{measured[-1]:.2f} at best."
-        )
+def registered_note(package: AnyPackage, alias: str, reason: str) -> str:
+    """What is in a package, how good it is, why it has its alias, and how to get it."""
+    name = package.device_class
+    errors = ", ".join(f"{key.upper()} {value:.1f} %" for key, value in package.mapes.items())
+    parts = [
+        f"Predictor package of **{name}**, made from {package.source}.",
+        f"MAPE on {package.held_out['shape'].nunique()} shapes held out: {errors}.",
+        *_layers(package),
+        f"**{alias.capitalize()}**: {reason}.",
+        f"`splitfleet package download {name}` fetches the champion.",
+    ]
+    return "\n\n".join(parts)
+
+
+def litert_campaign_note(name: str, results: Sequence[LitertTraining]) -> str:
+    """A table of device classes and their errors by operator."""
+    rows = [
+        f"| {r.models.device_class} | {operator} | {m['n']} | {m['mape']:.1f} % | {m['within_10']:.0f} % |"
+        for r in results
+        for operator, m in r.metrics.items()
+    ]
+    head = "| device class | operator | shapes | MAPE | within 10 % |\n|---|---|---|---|---|\n"
     return (
-        f"Predictor package of **{package.device_class}**: {len(entries)} layers planned, {len(split)} split."
-        f"{proved}\n\n"
-        f"`splitfleet package download {package.device_class}` fetches it."
+        f"Predictors trained on the imported traces **{name}**. Errors on held-out shapes:\n\n" + head + "\n".join(rows)
     )
+
+
+def litert_class_note(result: LitertTraining) -> str:
+    """The phones, their GPU, and the errors by operator."""
+    rows = [
+        f"| {operator} | {m['n']} | {m['mape']:.1f} % | {m['within_10']:.0f} % | {m['coverage_90']:.0f} % |"
+        for operator, m in result.metrics.items()
+    ]
+    point = result.models.operating_point
+    head = "| operator | shapes | MAPE | within 10 % | in 90 % intervals |\n|---|---|---|---|---|\n"
+    return (
+        f"GPU times of **{', '.join(result.phones)}** ({point['gpu']}, {point['precision']}) under LiteRT's GPU "
+        "delegate. Errors on shapes held out of training:\n\n" + head + "\n".join(rows)
+    )
+
+
+def litert_predictor_note(result: LitertTraining, group: str) -> str:
+    """What the predictor is for and what it is made of."""
+    predictor = result.models.predictors[group]
+    return (
+        f"**{group}** of {result.models.device_class}: GPU time of {', '.join(predictor.operator_types)} from LiteRT's "
+        f"launch. {_FORMULA}; all but the Booster is in `predictor.json`. Shapes are held out in five folds."
+    )
+
+
+def _layers(package: AnyPackage) -> list[str]:
+    if package.split_table is None:
+        return []
+    entries = package.split_table.entries
+    split = sum(entry.decision.processor == "split" for entry in entries)
+    text = f"{len(entries)} layers planned, {split} split."
+    if speedups := package.speedups:
+        middle = speedups[len(speedups) // 2]
+        text += (
+            f" {len(speedups)} of them were measured on the phone: speed-up {middle:.2f} (median), "
+            f"{speedups[-1]:.2f} at best."
+        )
+    return [text]
 
 
 def _error(metrics: dict[str, Any]) -> str:

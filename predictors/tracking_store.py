@@ -9,7 +9,7 @@ import socket
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -116,6 +116,11 @@ def store_errors() -> Iterator[None]:
     except (MlflowException, SQLAlchemyError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"MLflow store {_without_password(tracking_uri())}: {first}") from error
+
+
+def rounded(metrics: Mapping[str, float]) -> dict[str, float]:
+    """To four significant digits: the UI shows a metric as it was logged."""
+    return {name: float(f"{value:.4g}") for name, value in metrics.items()}
 
 
 def _sqlite_file(uri: str) -> Path | None:

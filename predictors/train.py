@@ -7,27 +7,26 @@ are those. The models handed on are trained on everything.
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from splitfleet.kernels import operator_from_json
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.tuning import Tuning
 
+from .breakdown import held_out_metrics
 from .checked_joins import CheckedJoins, checked_joins
-from .fitting import HeldOut, fit_predictor, predict_held_out
-from .metrics import error_metrics, interval_metrics
+from .fit_sets import Fitted, fit_sets
+from .fitting import HeldOut
+from .learning import LearningCurve
 from .models import GPU, QUANTILE_LEVELS, DeviceModels
 from .observations import TrainingSet, join_costs, training_sets
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, threads_of
 from .split_table import as_precision
-
-_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class ClassModels:
     `metrics[target]` has the figures of `held_out_metrics` over held-out shapes, and the same by kernel under
     `by_kernel`; `cpu` is all thread counts together. `held_out` has one row per shape and target: target, shape
     (operator JSON text), kernel, channels, measured_us, predicted_us, low_us, high_us, outside.
+    `newest_trace_us` is when the newest trace used was measured, in us since 1970 UTC; None where traces do not say.
+    `learning` has the learning curve of each target.
     """
 
     models: DeviceModels
@@ -47,12 +48,39 @@ class ClassModels:
     operating_point: dict[str, Any]
     campaigns: tuple[str, ...]
     seed: int
+    newest_trace_us: int | None = None
+    learning: dict[str, LearningCurve] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClassTraces:
+    """What one device class is trained on: traces that count, training sets by target, joins that were checked."""
+
+    used: pd.DataFrame
+    training: dict[str, TrainingSet]
+    checked: CheckedJoins
+    profile: dict[str, Any]
+
+    @property
+    def device_class(self) -> str:
+        return str(self.used["device_class"].iloc[0])
 
 
 def train_class(
     traces: pd.DataFrame, profile: dict[str, Any], seed: int, *, checked_before: CheckedJoins | None = None
 ) -> ClassModels:
-    """Train all predictors of the one device class in `traces` (as `read_traces` gives them).
+    """Trains all predictors of the one device class in `traces` (as `read_traces` gives them).
+
+    Raises UserError as `class_traces` does.
+    """
+    given = class_traces(traces, profile, checked_before=checked_before)
+    return class_models(given, fit_sets(given.training, seed), seed)
+
+
+def class_traces(
+    traces: pd.DataFrame, profile: dict[str, Any], *, checked_before: CheckedJoins | None = None
+) -> ClassTraces:
+    """What there is to train on in the traces of one device class.
 
     `checked_before` are joins of this class that earlier campaigns checked; those in the traces come on top.
 
@@ -61,28 +89,43 @@ def train_class(
     """
     used = traces[(traces["status"] == "ok") & (traces["purpose"] == "measure")]
     device_class = _only(used, "device_class")
-    operating_point = json.loads(_only(used, "operating_point"))
+    _only(used, "operating_point")
     checked = checked_joins(traces[traces["purpose"] == "measure"]) + (checked_before or CheckedJoins())
-    training = training_sets(used, device_class)
-    every = {target: np.arange(len(data.time_us)) for target, data in training.items()}
-    # Each target in a thread of its own, on one core: LightGBM and BLAS let go of the interpreter.
-    with threadpool_limits(1), ThreadPoolExecutor(_WORKERS) as pool:
-        held = {target: pool.submit(predict_held_out, data, seed) for target, data in training.items()}
-        fitted = {target: pool.submit(fit_predictor, data, every[target], seed) for target, data in training.items()}
-        predictions = {target: future.result() for target, future in held.items()}
-        predictors = {target: future.result() for target, future in fitted.items()}
-    held_out = pd.concat([_frame(training[target], predictions[target]) for target in training], ignore_index=True)
+    return ClassTraces(used, training_sets(used, device_class), checked, profile)
+
+
+def class_models(given: ClassTraces, fitted: Mapping[str, Fitted], seed: int) -> ClassModels:
+    """The device class's models, from what was fitted on its training sets with this seed."""
+    used, training, profile = given.used, given.training, given.profile
+    held_out = pd.concat(
+        [_frame(data, fitted[target].held_out) for target, data in training.items()], ignore_index=True
+    )
     models = DeviceModels(
-        device_class,
+        given.device_class,
         _only(used, "backend"),
-        predictors,
-        join_costs(used, checked),
+        {target: one.predictor for target, one in fitted.items()},
+        join_costs(used, given.checked),
         _error_ratios(held_out),
         as_precision(_only(used, "precision")),
-        Tuning.from_json(profile["tuning"], device_class) if profile.get("tuning") else None,
+        Tuning.from_json(profile["tuning"], given.device_class) if profile.get("tuning") else None,
     )
-    campaigns = tuple(sorted(used["campaign"].unique()))
-    return ClassModels(models, _metrics(held_out), held_out, training, profile, operating_point, campaigns, seed)
+    return ClassModels(
+        models,
+        _metrics(held_out),
+        held_out,
+        training,
+        profile,
+        json.loads(_only(used, "operating_point")),
+        tuple(sorted(used["campaign"].unique())),
+        seed,
+        _newest_us(used),
+        {target: one.learning for target, one in fitted.items()},
+    )
+
+
+def _newest_us(traces: pd.DataFrame) -> int | None:
+    started = traces["started_unix_us"].dropna()
+    return int(started.max()) if len(started) else None
 
 
 def _frame(data: TrainingSet, predicted: HeldOut) -> pd.DataFrame:
@@ -110,14 +153,6 @@ def _metrics(held_out: pd.DataFrame) -> dict[str, dict[str, Any]]:
         by_kernel = {str(kernel): held_out_metrics(part) for kernel, part in rows.groupby("kernel")}
         result[target] = {**held_out_metrics(rows), "by_kernel": by_kernel}
     return result
-
-
-def held_out_metrics(rows: pd.DataFrame) -> dict[str, float]:
-    """The figures of `error_metrics` and `interval_metrics` over rows of a frame of held-out shapes."""
-    return {
-        **error_metrics(rows["measured_us"], rows["predicted_us"]),
-        **interval_metrics(rows["measured_us"], rows["low_us"], rows["high_us"]),
-    }
 
 
 def _error_ratios(held_out: pd.DataFrame) -> dict[str, tuple[float, ...]]:

@@ -12,8 +12,8 @@ from importlib import resources
 from pathlib import Path
 
 from splitfleet.kernels.errors import HarnessError
-from splitfleet.pipeline.adb_link import splitfleet_home
 from splitfleet.pipeline.agent_targets import choose_toolchain, host_target
+from splitfleet.pipeline.home import splitfleet_home
 
 from .state_files import STATE_FOLDER
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .campaign import PhoneOption
 from .host import ClusterOption
 from .output import JsonFlag, print_json, print_table
+from .packages import SigningKeyOption
 
 Folder = Annotated[Path, typer.Argument(help="A campaign's folder, as runs/demo.", show_default=False)]
 
@@ -22,12 +23,19 @@ def add_verbs(app: typer.Typer) -> None:
     app.command(epilog="Example: splitfleet predict virtual-a-1b2c3d4e --op linear:rows=50,in=768,out=3072")(predict)
 
 
-def train(folder: Folder, json: JsonFlag = False) -> None:
+def train(folder: Folder, key: SigningKeyOption = None, json: JsonFlag = False) -> None:
     """Train the latency predictors of every device class of a campaign, or of imported traces; log them to MLflow."""
     from splitfleet.pipeline.litert_training import is_imported, train_imported
     from splitfleet.pipeline.training import train_campaign
 
-    trained = train_imported(folder) if is_imported(folder) else train_campaign(folder)
+    trained: dict[str, Any]
+    if is_imported(folder):
+        imported = train_imported(folder, signing_key=key)
+        trained = dict(imported.results)
+        for one in imported.registered:
+            typer.echo(f"{one.device_class}: version {one.version} is the {one.alias}: {one.reason}", err=True)
+    else:
+        trained = dict(train_campaign(folder))
     if json:
         print_json({name: result.metrics for name, result in trained.items()})
         return
@@ -79,13 +87,17 @@ def evaluate(
     )
 
 
-def publish(folder: Folder, phone: PhoneOption = None, cluster: ClusterOption = None) -> None:
+def publish(
+    folder: Folder, phone: PhoneOption = None, cluster: ClusterOption = None, key: SigningKeyOption = None
+) -> None:
     """Plan every layer, prove a sample on the phones, and publish a predictor package per device class."""
     from splitfleet.pipeline.campaign import phones_at
     from splitfleet.pipeline.publishing import publish_campaign
 
-    for published in publish_campaign(folder, phones=phones_at(phone) if phone else None):
+    phones = phones_at(phone) if phone else None
+    for published in publish_campaign(folder, phones=phones, signing_key=key):
         typer.echo(f"{published.device_class}: version {published.version}, package {published.path}")
+        typer.echo(f"  it is the {published.alias}: {published.reason}")
 
 
 def report(folder: Folder, json: JsonFlag = False) -> None:
@@ -113,7 +125,7 @@ def predict(
     operator = parse_operator(op)
     path = Path(device)
     if not path.is_file():
-        from splitfleet.predictors.tracking import champion_package
+        from splitfleet.predictors.registry import champion_package
 
         path = champion_package(device)
     package = open_package(path)

@@ -17,7 +17,7 @@ def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
 ) -> None:
     """Open the MLflow UI on the store that campaigns write to (MLFLOW_TRACKING_URI, else runs/mlflow.db)."""
-    from splitfleet.predictors.tracking import tracking_uri
+    from splitfleet.predictors.tracking_store import tracking_uri
 
     uri = tracking_uri()
     if uri.startswith("http"):

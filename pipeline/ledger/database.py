@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from splitfleet.kernels.errors import HarnessError, UserError
 
-from ..adb_link import splitfleet_home
+from ..home import splitfleet_home
 from .journal import (
     SEGMENT_BYTES,
     Change,

@@ -17,13 +17,13 @@ import pytest
 
 from splitfleet.kernels.litert.usc import PHONE_GPUS
 from splitfleet.pipeline.trace_import import import_traces
+from splitfleet.predictors.breakdown import held_out_metrics
 from splitfleet.predictors.cost_model import fit_cost_model
 from splitfleet.predictors.fitting import HeldOut, predict_held_out, shape_folds
 from splitfleet.predictors.litert_train import by_shape, litert_sets
 from splitfleet.predictors.observations import TrainingSet
 from splitfleet.predictors.predictor import Floats
 from splitfleet.predictors.traces import read_traces
-from splitfleet.predictors.train import held_out_metrics
 
 RECORDED = "SPLITFLEET_USC_CSV"
 SEEDS = tuple(map(int, os.environ.get("SPLITFLEET_REPLAY_SEEDS", "0,1,2").split(",")))

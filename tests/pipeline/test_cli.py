@@ -33,6 +33,10 @@ VERBS = [
     ["package", "list"],
     ["package", "download"],
     ["package", "verify"],
+    ["package", "diff"],
+    ["package", "import"],
+    ["package", "sign"],
+    ["package", "keygen"],
     ["kernels", "check"],
     ["kernels", "plan"],
     ["kernels", "litert-check"],
@@ -169,6 +173,9 @@ def test_devices_shows_a_phone_and_its_class(splitfleet: Splitfleet, start_phone
     (device,) = json.loads(out)
     assert device["state"] == "ready"
     assert device["device_class"].startswith("test-phone-")
+    code, _, err = splitfleet("package", "download", "--phone", phone.address)
+    assert code == 2
+    assert f"unknown device class '{device['device_class']}'" in err
 
 
 def test_devices_are_watched_until_ctrl_c(one_agent: None, start_phone: StartPhone) -> None:

@@ -211,9 +211,9 @@ def test_files_that_disagree_are_named(
 def test_a_package_of_another_schema_is_refused(package_file: Path, tmp_path: Path) -> None:
     files = _contents(package_file)
     manifest = json.loads(files.pop("manifest.json"))
-    manifest["schema"] = 2
+    manifest["schema"] = 1
     path = _rezip(tmp_path / "p.zip", [("manifest.json", canonical_json(manifest)), *files.items()])
-    with pytest.raises(UserError, match=r"manifest\.json: package schema 2 is not known"):
+    with pytest.raises(UserError, match=r"manifest\.json: package schema 1 is not known"):
         open_package(path)
 
 

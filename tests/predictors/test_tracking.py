@@ -13,12 +13,15 @@ import pytest
 
 from splitfleet.kernels import parse_operator
 from splitfleet.kernels.errors import UserError
-from splitfleet.predictors import tracking
+from splitfleet.predictors import registry
 from splitfleet.predictors.package import open_package
+from splitfleet.predictors.package_transfer import download_package
+from splitfleet.predictors.revision import git_revision
 from splitfleet.predictors.tracking import TrainingRuns
 from splitfleet.predictors.tracking_leftovers import TRAINING_TAG, training_id
 from splitfleet.predictors.tracking_store import check_answers, tracking_uri
 from splitfleet.predictors.train import ClassModels
+from splitfleet.predictors.training_runs import log_training
 
 from . import synthetic
 
@@ -43,13 +46,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def runs(store: Path, trained: ClassModels) -> TrainingRuns:
-    return tracking.log_training([trained], "synthetic")
+    return log_training([trained], "synthetic")
 
 
 @pytest.fixture(scope="module")
 def version(runs: TrainingRuns, package_file: Path) -> int:
     run = runs.class_runs[synthetic.DEVICE_CLASS]
-    return tracking.register_package(package_file, run_id=run, metrics={"speedup_median": 1.4}, tags={"demo": "yes"})
+    registered = registry.register_package(package_file, run_id=run, metrics={"layers": 6.0}, tags={"demo": "yes"})
+    assert (registered.alias, registered.reason) == ("champion", "there was no champion")
+    return registered.version
 
 
 @pytest.fixture
@@ -63,9 +68,9 @@ def test_an_empty_store_is_not_created_by_looking(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     assert tracking_uri() == f"sqlite:///{tmp_path}/runs/mlflow.db"
-    assert tracking.list_packages() == []
+    assert registry.list_packages() == []
     with pytest.raises(UserError, match=r"unknown device class 'phone'.*run `splitfleet publish`"):
-        tracking.download_package("phone", tmp_path)
+        download_package("phone", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -86,9 +91,19 @@ def test_runs_are_nested_and_carry_what_happened(runs: TrainingRuns, client: Any
         assert "MAPE" in run.data.tags["mlflow.note.content"]
         assert run.data.params["training_data_sha256"] == trained.training[target].sha256
         figures = {key: value for key, value in trained.metrics[target].items() if key != "by_kernel"}
-        assert run.data.metrics == pytest.approx(figures, rel=FOUR_DIGITS)
-        plots = {Path(item.path).name for item in client.list_artifacts(run.info.run_id, "plots")}
-        assert {"predicted_against_measured.png", "error_by_kernel.png"} <= plots
+        logged = {key: value for key, value in run.data.metrics.items() if "/" not in key}
+        assert logged == pytest.approx(figures, rel=FOUR_DIGITS)
+        assert run.data.metrics["size/1_smallest/n"] == 15
+        assert any(key.startswith("kernel/") and key.endswith("/mape") for key in run.data.metrics)
+        curve = client.get_metric_history(run.info.run_id, "learning/mape")
+        assert [point.step for point in curve] == [shapes for shapes, _ in trained.learning[target]]
+        assert run.data.tags["git_revision"] == git_revision()
+        assert run.data.params["operating_point.isa"] == "avx2"
+        plots = {Path(item.path).stem for item in client.list_artifacts(run.info.run_id, "plots")}
+        assert plots == {
+            "predicted_against_measured", "error_by_kernel", "error_against_size", "feature_importance",
+            "learning_curve", "latency_along_channels",
+        }  # fmt: skip
 
 
 def test_logged_booster_is_text_and_scores_bit_for_bit(runs: TrainingRuns, store: Path, trained: ClassModels) -> None:
@@ -110,10 +125,10 @@ def test_package_is_registered_with_alias_and_tags(version: int, client: Any, tr
     found = client.get_model_version_by_alias(synthetic.DEVICE_CLASS, "champion")
     assert int(found.version) == version == 1
     assert found.tags["demo"] == "yes"
-    [listed] = tracking.list_packages()
-    assert listed["device_class"] == synthetic.DEVICE_CLASS
-    assert (listed["version"], listed["aliases"], listed["campaign"]) == (1, ["champion"], "synthetic")
-    assert listed["cpu_mape"] == pytest.approx(trained.metrics["cpu"]["mape"], abs=1e-3)
+    [listed] = registry.list_packages()
+    assert listed.device_class == synthetic.DEVICE_CLASS
+    assert (listed.version, listed.aliases, listed.campaign) == (1, ("champion",), "synthetic")
+    assert listed.cpu_mape == pytest.approx(trained.metrics["cpu"]["mape"], abs=1e-3)
 
 
 def test_registered_package_loads_as_a_model(version: int, package_file: Path) -> None:
@@ -130,22 +145,16 @@ def test_registered_package_loads_as_a_model(version: int, package_file: Path) -
 
 
 def test_download_gives_the_same_bytes(version: int, package_file: Path, tmp_path: Path) -> None:
-    inside = tracking.download_package(synthetic.DEVICE_CLASS, tmp_path)
+    inside = download_package(synthetic.DEVICE_CLASS, tmp_path).path
     assert inside == tmp_path / f"{synthetic.DEVICE_CLASS}.zip"
-    named = tracking.download_package(synthetic.DEVICE_CLASS, tmp_path / "new" / "mine.zip")
+    named = download_package(synthetic.DEVICE_CLASS, tmp_path / "new" / "mine.zip").path
     assert inside.read_bytes() == named.read_bytes() == package_file.read_bytes()
-    assert tracking.champion_package(synthetic.DEVICE_CLASS).read_bytes() == package_file.read_bytes()
+    assert registry.champion_package(synthetic.DEVICE_CLASS).read_bytes() == package_file.read_bytes()
 
 
 def test_an_unknown_device_is_offered_the_nearest_names(version: int, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown device class 'sinthetic-0123'; nearest: synthetic-0123abcd\."):
-        tracking.download_package("sinthetic-0123", tmp_path)
-
-
-def test_publishing_again_moves_the_alias(version: int, client: Any, package_file: Path) -> None:
-    assert tracking.register_package(package_file) == 2
-    assert [package["aliases"] for package in tracking.list_packages()] == [["champion"], []]
-    assert int(client.get_model_version_by_alias(synthetic.DEVICE_CLASS, "champion").version) == 2
+        download_package("sinthetic-0123", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +177,7 @@ def test_a_store_that_cannot_be_used_gets_one_message(uri: str, message: str) ->
 def test_a_server_that_does_not_answer_is_told_before_mlflow_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"does not answer .*; check MLFLOW_TRACKING_URI, or unset it"):
-        tracking.list_packages()
+        registry.list_packages()
 
 
 def test_a_server_that_answers_with_an_error_page_is_there() -> None:
@@ -182,11 +191,11 @@ def test_a_server_that_answers_with_an_error_page_is_there() -> None:
 
 def test_what_a_broken_upload_left_is_removed(runs: TrainingRuns, client: Any, trained: ClassModels) -> None:
     whole = client.get_run(runs.campaign_run)
-    tags = {TRAINING_TAG: training_id("broken", [trained]), "level": "campaign"}
+    tags = {TRAINING_TAG: training_id("broken", {trained.models.device_class: trained.training}), "level": "campaign"}
     top = client.create_run(whole.info.experiment_id, tags=tags)
     below = client.create_run(whole.info.experiment_id, tags={"mlflow.parentRunId": top.info.run_id})
     client.set_terminated(below.info.run_id)
-    again = tracking.log_training([trained], "broken")
+    again = log_training([trained], "broken")
     assert {client.get_run(run.info.run_id).info.lifecycle_stage for run in (top, below)} == {"deleted"}
     assert client.get_run(again.campaign_run).info.lifecycle_stage == "active"
     assert client.get_run(runs.campaign_run).info.lifecycle_stage == "active", "another campaign's"
