@@ -178,7 +178,7 @@ class AdbTransport:
         except TlsWanted as error:
             device.close()
             raise PhoneUnauthorized(
-                f"{self.name}: unauthorized: Android's wireless debugging asks for TLS, which cannot be paired from "
+                f"{self.name}: Android's wireless debugging asks for TLS, which cannot be paired from "
                 "here; plug the phone in, run adb tcpip 5555, and name its address with port 5555"
             ) from error
         except (DeviceAuthError, *_TIMED_OUT, *_GARBLED, *_BROKEN) as error:
@@ -186,11 +186,11 @@ class AdbTransport:
             # adb-shell tells neither a denied nor an ignored prompt from a dead phone; that it was shown does.
             if self._prompted or isinstance(error, DeviceAuthError):
                 raise PhoneUnauthorized(
-                    f"{self.name}: unauthorized: it has not accepted this host's key; unlock the phone, confirm "
+                    f"{self.name}: it has not accepted this host's key; unlock the phone, confirm "
                     '"Allow USB debugging" on its screen, and run the command again'
                 ) from error
             raise PhoneUnreachable(
-                f"{self.name}: offline ({error}); check that it is on, that USB debugging is on, and the address"
+                f"{self.name}: no answer ({error}); check that it is on, that USB debugging is on, and the address"
             ) from error
         return device
 
@@ -204,7 +204,7 @@ class AdbTransport:
         text = bytes(reason).decode("utf-8", "replace") if isinstance(reason, bytes | bytearray) else str(reason)
         if STORAGE_FULL in text:
             return PhoneStorageFull(f"{self.name}: disk full: no space left for {remote}; free some and run again")
-        return DeviceError(f"{self.name}: {remote}: {text}")
+        return DeviceError(f"{self.name}: {remote}: {text}; restart the phone and run the command again")
 
     def _drop(self) -> None:
         if self._device is not None:

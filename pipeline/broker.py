@@ -28,7 +28,6 @@ from .phone_worker import Pace, PhonePlace, PhoneWorker
 from .transport import Deadlines
 
 _SCAN_S = 5.0
-_ABANDONED_S = 300.0
 _FIRST_LOOK_S = 20.0
 
 
@@ -53,7 +52,8 @@ def _adb_place(address: str, usb: bool, deadlines: Deadlines) -> PhonePlace:
 class BrokerSetup:
     """What a broker is told. `phones` are served beside those that its host has for itself. `local_folder` is the local
     device's; None: below the host's home. `scan_s`: how often it looks for phones that were added or plugged in.
-    `campaign` is the campaign's name, for those who meet it on a phone."""
+    `abandoned_s`: how long after the driver's last call it lets go of its phones. `campaign` is the campaign's name,
+    for those who meet it on a phone."""
 
     phones: Phones
     conditions: Conditions
@@ -62,6 +62,7 @@ class BrokerSetup:
     deadlines: Deadlines
     local_folder: Path | None = None
     scan_s: float = _SCAN_S
+    abandoned_s: float = 300.0
     limits: Limits = field(default_factory=Limits)
     campaign: str = ""
 
@@ -69,7 +70,7 @@ class BrokerSetup:
 class Broker:
     """Runs as a Ray actor, one on each host; nothing here knows of Ray. No method blocks for long.
 
-    It ends its work when nobody has polled for five minutes: a driver that was cut off must not keep the phones.
+    It ends its work when nobody has polled for `abandoned_s`: a driver that was cut off must not keep the phones.
     """
 
     def __init__(self, setup: BrokerSetup) -> None:
@@ -170,5 +171,5 @@ class Broker:
             self._trouble = trouble
             self._looked.set()
             self._stopping.wait(self._setup.scan_s)
-            if time.monotonic() - self._polled_s > _ABANDONED_S:
+            if time.monotonic() - self._polled_s > self._setup.abandoned_s:
                 self.stop()

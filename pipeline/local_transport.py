@@ -54,13 +54,13 @@ class LocalTransport:
             unfinished.unlink(missing_ok=True)
             if error.errno == errno.ENOSPC:
                 raise PhoneStorageFull(f"{self.name}: disk full: no space left for {remote}; free some") from error
-            raise DeviceError(f"{self.name}: {remote}: {error.strerror}") from error
+            raise DeviceError(f"{self.name}: {remote}: {error.strerror}; mend it and run the command again") from error
 
     def pull(self, remote: str, local: Path) -> None:
         try:
             local.write_bytes(self._path(remote).read_bytes())
         except OSError as error:
-            raise DeviceError(f"{self.name}: {remote}: {error.strerror}") from error
+            raise DeviceError(f"{self.name}: {remote}: {error.strerror}; mend it and run the command again") from error
 
     def read_from(self, remote: str, offset: int) -> bytes:
         try:

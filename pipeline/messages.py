@@ -62,19 +62,27 @@ class BatchStopped:
 
 
 @dataclass(frozen=True)
+class BatchReturned:
+    """A batch that was given ahead is not measured after all: the one before it went wrong, or the phone is unfit."""
+
+    address: str
+    batch: str
+
+
+@dataclass(frozen=True)
 class HostNote:
     """Something about a whole host is to be said: it came, it went, it cannot look for its phones."""
 
     text: str
 
 
-PhoneMessage = StatusChanged | PhoneArrived | PhoneLeft | ResultsRead | BatchStopped
+PhoneMessage = StatusChanged | PhoneArrived | PhoneLeft | ResultsRead | BatchStopped | BatchReturned
 BrokerMessage = PhoneMessage | HostNote
 
 
 @dataclass(frozen=True)
 class StartBatch:
-    """Put the job file on the phone and execute it."""
+    """Put the job file on the phone and execute it; where a batch is at work there, after that one."""
 
     batch: str
     job_file: str
@@ -82,7 +90,8 @@ class StartBatch:
 
 @dataclass(frozen=True)
 class FollowBatch:
-    """Take up again a batch that lies on the phone, reading its results from `offset`."""
+    """Take up again a batch that lies on the phone, reading its results from `offset`; where another one is at work,
+    after that one."""
 
     batch: str
     offset: int

@@ -71,7 +71,8 @@ def identify_android(transport: Transport) -> Identity:
     serial = found.get("ro.serialno") or found.get("ro.boot.serialno")
     if not serial:
         raise DeviceError(
-            f"{transport.name}: it tells no serial number (ro.serialno), so it cannot be told from others"
+            f"{transport.name}: it tells no serial number (ro.serialno), so it cannot be told from others; restart it, "
+            "or leave it out"
         )
     return Identity(
         serial=serial,
@@ -147,7 +148,7 @@ def _agent_for(identity: Identity, name: str) -> Path:
     target = TARGETS.get(identity.abi)
     if target is None:
         raise DeviceError(
-            f"{name} ({identity.model}) has ABI {identity.abi}, and agents are made for {', '.join(TARGETS)} only: "
+            f"{name}: {identity.model} has ABI {identity.abi}, and agents are made for {', '.join(TARGETS)} only: "
             f"take it out of the campaign, or set {variable} to an agent that you built for it"
         )
     if target.is_host:
@@ -156,7 +157,7 @@ def _agent_for(identity: Identity, name: str) -> Path:
         if agent.abi == target.abi and agent.is_current:
             return agent.path
     raise DeviceError(
-        f"{name} ({identity.model}) has ABI {identity.abi}, and no agent of this version is built for it: "
+        f"{name}: {identity.model} has ABI {identity.abi}, and no agent of this version is built for it: "
         f"splitfleet agent build --abi {target.abi}{' --ndk FOLDER' if target.is_android else ''}, "
         "then run the command again"
     )

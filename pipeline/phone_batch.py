@@ -2,6 +2,11 @@
 
 The agent goes on while the link is down; the host reads results on from where it stopped. An agent that died is
 started again on the same files and goes on behind the last complete line.
+
+A batch may name the one that comes next, which then begins on the phone by itself: the shell that has started the
+agent waits for its end, and starts it again in the next folder. It does so only behind an agent that ended well, and
+not while another campaign wants the phone. Whoever begins a batch, that shell or the host, makes the folder `begun` in
+it first, which only one can.
 """
 
 from __future__ import annotations
@@ -60,21 +65,41 @@ class PhoneBatch:
         return f"{self._transport.name}: batch {self.id}"
 
     def put(self, job_file: str) -> None:
-        """Writes the job file; the folder shows up whole or not at all."""
-        unfinished = f"{self._folder}.new"
-        self._must(f"rm -rf {unfinished} && mkdir -p {unfinished}")
-        self._transport.push(job_file.encode(), f"{unfinished}/jobs.jsonl")
-        self._must(f"mv {unfinished} {self._folder}")
+        """Writes the job file aside; the folder shows up whole, when the batch is begun or named as the next one."""
+        self._must(f"rm -rf {self._folder}.new && mkdir -p {self._folder}.new")
+        self._transport.push(job_file.encode(), f"{self._folder}.new/jobs.jsonl")
+
+    def put_next(self, batch: PhoneBatch, job_file: str) -> None:
+        """Writes the job file of the batch that comes next, and lets the phone go on with it by itself."""
+        batch.put(job_file)
+        self._must(f"{batch._show} && cd {self._folder} && echo {batch.id} >next.new && mv next.new next")
+
+    def begin(self) -> None:
+        """Starts the agent, unless the batch has been begun."""
+        self._must(f"{self._show} && cd {self._folder} && if mkdir begun 2>/dev/null; then {self._start_command}; fi")
+
+    def has_begun(self) -> bool:
+        """Whether somebody has begun the batch."""
+        return self._transport.run(f"[ -d {self._folder}/begun ]", _TIMEOUT_S).exit_code == 0
 
     def start(self) -> None:
-        """Starts the agent so that it outlives the connection."""
-        # setsid, nohup and the three redirections are all needed: less dies with adb's shell. Once the process has
-        # written its id it is in a session of its own, and the shell may end; a fixed pause would cost each batch more.
+        """Starts the agent again, so that it outlives the connection, whether the batch has been begun or not."""
+        self._must(f"{self._show} && cd {self._folder} && mkdir -p begun && {self._start_command}")
+
+    @property
+    def _show(self) -> str:
+        return f"{{ [ ! -d {self._folder}.new ] || mv {self._folder}.new {self._folder}; }}"
+
+    @property
+    def _start_command(self) -> str:
+        # setsid, nohup and the three redirections are all needed: less dies with adb's shell. Once the agent's process
+        # id is written it is in a session of its own, and the shell may end; a fixed pause would cost each batch more.
         guard = f"export SPLITFLEET_MAX_CELSIUS=${{SPLITFLEET_MAX_CELSIUS:-{self._guard_celsius:g}}}"
-        self._must(
-            f"cd {self._folder} && rm -f pid && {guard} && {{ setsid nohup sh -c 'echo $$ > pid; exec {self._agent} "
-            "run jobs.jsonl results.jsonl' >agent.log 2>&1 </dev/null & n=0; "
-            "until [ -s pid ] || [ $n -ge 100 ]; do sleep 0.01; n=$((n + 1)); done; }"
+        run = f"{self._agent} run jobs.jsonl results.jsonl >agent.log 2>&1 & echo $! >pid; wait $!"
+        go_on = '[ ! -e ../../wanted ] && [ -s next ] && cd "../$(cat next)" && mkdir begun'
+        return (
+            f"rm -f pid && {guard} && {{ setsid nohup sh -c 'while {run} && {go_on}; do :; done' "
+            ">/dev/null 2>&1 </dev/null & n=0; until [ -s pid ] || [ $n -ge 100 ]; do sleep 0.01; n=$((n + 1)); done; }"
         )
 
     def read(self, offset: int) -> NewLines:
@@ -112,7 +137,7 @@ class PhoneBatch:
     def remove(self) -> None:
         """Ends the agent if it still runs, and removes the batch from the device."""
         kill = f'{_IS_RUNNING} && kill -9 "$(cat pid)"'
-        self._must(f"(cd {self._folder} 2>/dev/null && {kill}) 2>/dev/null; rm -rf {self._folder}")
+        self._must(f"(cd {self._folder} 2>/dev/null && {kill}) 2>/dev/null; rm -rf {self._folder} {self._folder}.new")
 
     def _must(self, command: str) -> None:
         result = self._transport.run(command, _TIMEOUT_S)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from splitfleet.kernels.errors import SplitfleetError
@@ -17,6 +18,7 @@ from .conditions import Conditions
 from .health import Cooling, Limits, spoiled
 from .jobs import job_ids
 from .messages import (
+    BatchReturned,
     BatchStopped,
     FollowBatch,
     PhoneArrived,
@@ -34,6 +36,7 @@ from .phone import Identity, NoOpenCL, Phone, prepare
 from .phone_batch import AgentStopped, PhoneBatch, batches_on
 from .phone_lock import PhoneLock
 from .phone_state import PhoneState, PhoneStatus
+from .phone_turn import Turn
 from .quarantine import Quarantined, TroubleRecord
 from .readings import Readings, read_readings
 from .transport import (
@@ -68,6 +71,14 @@ class _Evidence:
     telemetry: list[dict[str, Any]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """The batch that comes after the one at work, and the offset from which its results are to be read."""
+
+    batch: PhoneBatch
+    offset: int = 0
+
+
 class PhoneWorker(threading.Thread):
     """The thread of one phone. `report` is called from it with each message. `owner` marks the batches that are
     this campaign's: their ids start with it; `campaign` is its name, for those who meet it on the phone.
@@ -98,13 +109,15 @@ class PhoneWorker(threading.Thread):
         self._stopping = threading.Event()
         self._status = PhoneStatus(place.address, PhoneState.CONNECTING)
         self._transport: Transport | None = None
-        self._lock: PhoneLock
+        self._turn: Turn
         self._known: Phone | None = None
         self._session = time.monotonic_ns()  # a thread that takes this one's place has other sessions
         self._is_announced = False
         self._readings = Readings()
         self._readings_s = float("-inf")
         self._evidence: _Evidence | None = None
+        self._ahead: _Ahead | None = None
+        self._finished = ""  # the last batch that ended well
 
     def command(self, session: int, command: PhoneCommand) -> None:
         """Queues a command, unless the phone has gone away since the arrival that `session` names."""
@@ -126,28 +139,36 @@ class PhoneWorker(threading.Thread):
         try:
             self._serve(self._arrive())
         except PhoneUnauthorized as error:
-            return self._leave(PhoneState.UNAUTHORIZED, str(error), pace.retry_s)
+            return self._leave(PhoneState.UNAUTHORIZED, self._without_name(error), pace.retry_s)
         except (PhoneUnreachable, CommandTimeout) as error:
             if isinstance(error, GarbledLink):
                 self._troubles.note(str(error), time.monotonic(), self._readings.boot_id)
-            return self._leave(PhoneState.OFFLINE, str(error), pace.retry_s)
+            return self._leave(PhoneState.OFFLINE, self._without_name(error), pace.retry_s)
         except PhoneStorageFull as error:
-            return self._leave(PhoneState.DISK_FULL, str(error), pace.blocked_s)
+            return self._leave(PhoneState.DISK_FULL, self._without_name(error), pace.blocked_s)
         except NoOpenCL as error:
-            return self._leave(PhoneState.NO_OPENCL, str(error), pace.blocked_s)
+            return self._leave(PhoneState.NO_OPENCL, self._without_name(error), pace.blocked_s)
         except SplitfleetError as error:
-            return self._leave(PhoneState.QUARANTINED, str(error), pace.blocked_s)
+            return self._leave(PhoneState.QUARANTINED, self._without_name(error), pace.blocked_s)
         except Exception as error:
             # A fault of ours must not end the thread in silence: the phone would seem to work for ever.
-            reason = f"{self._place.address}: internal error: {error!r}; report it, with the phone's model"
+            reason = f"internal error: {error!r}; report it, with the phone's model"
             return self._leave(PhoneState.QUARANTINED, reason, pace.blocked_s)
         return 0.0
+
+    def _without_name(self, error: SplitfleetError) -> str:
+        """What the error says; whoever shows a phone's state shows its address before it."""
+        text = str(error)
+        for name in (self._transport.name if self._transport else "", self._place.address):
+            text = text.removeprefix(f"{name}: ")
+        return text
 
     def _arrive(self) -> Phone:
         """Connects and prepares, waits until the phone may measure, and announces it."""
         if self._transport is None:
             self._transport = self._place.connect(self._prompted)
-            self._lock = PhoneLock(self._transport, self._owner, self._campaign, self._pace.lock_stale_s)
+            lock = PhoneLock(self._transport, self._owner, self._campaign, self._pace.lock_stale_s)
+            self._turn = Turn(lock, self._pace.poll_s, self._stopping, partial(self._set, PhoneState.LEASED))
         identity = self._place.identify(self._transport)
         self._take_readings()
         if reason := self._troubles.sentence(time.monotonic(), self._readings.boot_id):
@@ -155,7 +176,7 @@ class PhoneWorker(threading.Thread):
         known = self._prepared(self._transport, identity)
         batches = tuple(name for name in batches_on(self._transport) if name.startswith(self._owner))
         if not batches:
-            self._lock.release()
+            self._turn.end()
             self._wait_until_fit()
         self._set(PhoneState.READY)
         self._session += 1
@@ -167,7 +188,7 @@ class PhoneWorker(threading.Thread):
         # A phone that only was away is not asked again: a job may be running there right now.
         if self._known is None or self._known.identity != identity or not self._known.is_installed():
             self._set(PhoneState.PREPARING, "", serial=identity.serial, model=identity.model)
-            self._hold()
+            self._turn.take()
             what = "puts the agent in place; where it must be built first, that takes a minute"
             self._set(PhoneState.PREPARING, what)
             try:
@@ -175,19 +196,10 @@ class PhoneWorker(threading.Thread):
             except SplitfleetError:
                 # A phone that this campaign cannot use may be right for another one.
                 with suppress(SplitfleetError):
-                    self._lock.release()
+                    self._turn.end()
                 raise
         self._set(PhoneState.PREPARING, device_class=self._known.profile.device_class)
         return self._known
-
-    def _hold(self) -> None:
-        """Takes the phone's lock; waits while another campaign measures."""
-        while not self._stopping.is_set():
-            holder = self._lock.acquire()
-            if holder is None:
-                return
-            self._set(PhoneState.LEASED, f"{holder}; waits for its turn")
-            self._stopping.wait(self._pace.poll_s)
 
     def _serve(self, phone: Phone) -> None:
         """Executes commands until the phone makes trouble or the thread shall stop.
@@ -195,71 +207,123 @@ class PhoneWorker(threading.Thread):
         A thread that shall stop still removes what it was told to: nobody would come back for it.
         """
         while True:
+            if self._ahead and not self._stopping.is_set():
+                self._go_on(phone, self._ahead)
+                continue
             try:
                 session, command = self._commands.get(timeout=0 if self._stopping.is_set() else self._pace.poll_s)
             except queue.Empty:
+                self._turn.end_kept()
                 if self._stopping.is_set():
                     return
                 self._look_after()
                 continue
-            if session != self._session:
-                continue
-            match command:
-                case RetirePhone(reason=reason):
-                    self._known = None  # it is prepared anew, as a phone that nobody has seen before
-                    self._troubles.confine(reason, time.monotonic(), self._readings.boot_id)
-                    raise Quarantined(f"{self._place.address}: {self._troubles.sentence(time.monotonic(), '')}")
-                case RemoveBatch():
-                    phone.batch(command.batch).remove()
-                case StartBatch(job_file=job_file) if not self._stopping.is_set():
-                    self._start(phone.batch(command.batch, job_ids(job_file), self._limits.max_celsius), job_file)
-                case FollowBatch(offset=offset):
-                    self._hold()
-                    self._follow(phone.batch(command.batch, max_celsius=self._limits.max_celsius), offset)
+            if session == self._session:
+                self._execute(phone, command)
 
-    def _start(self, batch: PhoneBatch, job_file: str) -> None:
+    def _execute(self, phone: Phone, command: PhoneCommand) -> None:
+        match command:
+            case RetirePhone(reason=reason):
+                self._turn.end_kept()
+                self._known = None  # it is prepared anew, as a phone that nobody has seen before
+                self._troubles.confine(reason, time.monotonic(), self._readings.boot_id)
+                raise Quarantined(f"{self._place.address}: {self._troubles.sentence(time.monotonic(), '')}")
+            case RemoveBatch(batch=name) if name == self._finished and self._is_to_start():
+                # What has ended is in nobody's way: it is removed while the next batch is at work.
+                self._commands.put((self._session, command))
+            case RemoveBatch():
+                phone.batch(command.batch).remove()
+            case StartBatch(job_file=job_file) if not self._stopping.is_set():
+                batch = phone.batch(command.batch, job_ids(job_file), self._limits.max_celsius)
+                self._start(phone, batch, job_file)
+            case FollowBatch(offset=offset):
+                self._turn.take()
+                self._follow(phone, phone.batch(command.batch, max_celsius=self._limits.max_celsius), offset)
+
+    def _is_to_start(self) -> bool:
+        return any(isinstance(command, StartBatch) for _, command in tuple(self._commands.queue))
+
+    def _start(self, phone: Phone, batch: PhoneBatch, job_file: str) -> None:
+        if self._take_turn():
+            batch.put(job_file)
+            self._begin(phone, batch)
+
+    def _take_turn(self) -> bool:
+        """Waits until the phone may measure and this campaign has it; False where the thread shall stop."""
         self._wait_until_fit()
-        if self._lock.is_wanted():
-            self._stopping.wait(2 * self._pace.poll_s)  # the other one looks every poll_s
-        self._hold()
-        if self._stopping.is_set():
-            self._lock.release()
-            return
-        self._evidence = _Evidence(batch.id, self._fresh_readings())
-        batch.put(job_file)
-        batch.start()
-        self._follow(batch, 0)
+        return self._turn.take_next()
 
-    def _follow(self, batch: PhoneBatch, offset: int) -> None:
-        """Reads a batch to its end and reports it."""
+    def _begin(self, phone: Phone, batch: PhoneBatch) -> None:
+        self._evidence = _Evidence(batch.id, self._fresh_readings())
+        batch.begin()
+        self._follow(phone, batch, 0)
+
+    def _go_on(self, phone: Phone, ahead: _Ahead) -> None:
+        """The batch that was put on the phone meanwhile: it runs by now, unless another campaign wants its turn."""
+        self._ahead = None
+        if ahead.batch.has_begun():
+            self._follow(phone, ahead.batch, ahead.offset)
+        elif self._take_turn():
+            self._begin(phone, ahead.batch)
+
+    def _follow(self, phone: Phone, batch: PhoneBatch, offset: int) -> None:
+        """Reads a batch to its end and reports it; takes what comes next in meanwhile."""
+        self._turn.is_kept = False
         self._set(PhoneState.LEASED)
         if self._evidence is None or self._evidence.batch != batch.id:
             self._evidence = _Evidence(batch.id, self._fresh_readings())
         evidence, error = self._evidence, ""
         try:
             for news in follow_batch(batch, offset, self._pace, self._stopping):
-                self._lock.renew()
+                self._turn.renew()
                 if news.lines:
                     self._report(ResultsRead(self._place.address, batch.id, news.lines, news.offset))
                     evidence.telemetry += [line for line in news.lines if line.get("type") == "telemetry"]
                     self._show_heat(news.lines)
+                self._prepare_next(phone, batch)
         except AgentStopped as stopped:
             error = str(stopped)
-        if self._stopping.is_set():
-            return
-        self._conclude(evidence, error)
+        if not self._stopping.is_set():
+            self._conclude(evidence, error)
+
+    def _prepare_next(self, phone: Phone, batch: PhoneBatch) -> None:
+        """Puts the batch that is to come next on the phone while this one is at work."""
+        while self._ahead is None and not self._stopping.is_set():
+            try:
+                session, command = self._commands.get_nowait()
+            except queue.Empty:
+                return
+            if session != self._session:
+                continue
+            match command:
+                case StartBatch(job_file=job_file):
+                    ahead = phone.batch(command.batch, job_ids(job_file), self._limits.max_celsius)
+                    batch.put_next(ahead, job_file)
+                    self._ahead = _Ahead(ahead)
+                case FollowBatch(offset=offset):
+                    ahead = phone.batch(command.batch, max_celsius=self._limits.max_celsius)
+                    self._ahead = _Ahead(ahead, offset)
+                case _:
+                    self._execute(phone, command)
 
     def _conclude(self, evidence: _Evidence, error: str) -> None:
         after = self._take_readings()
-        self._lock.release()
         self._evidence = None
         # First how the phone is, then that it is free: nobody shall give work to a hot phone.
-        self._show_fitness()
+        is_fit = self._show_fitness()
         reason = spoiled(evidence.before, after, evidence.telemetry, self._limits)
+        if self._ahead and (error or reason or not is_fit):
+            # Whether the phone goes on, and with what, is to be decided anew.
+            self._ahead.batch.remove()
+            self._report(BatchReturned(self._place.address, self._ahead.batch.id))
+            self._ahead = None
+        self._turn.is_kept = True
         self._report(BatchStopped(self._place.address, evidence.batch, evidence.before, after, error, reason))
         if not error:
+            self._finished = evidence.batch
             self._troubles.forgive()
             return
+        self._turn.end_kept()
         self._troubles.note(error, time.monotonic(), after.boot_id)
         if sentence := self._troubles.sentence(time.monotonic(), after.boot_id):
             raise Quarantined(f"{self._place.address}: {sentence}")
@@ -273,8 +337,9 @@ class PhoneWorker(threading.Thread):
                 self._set(PhoneState.LEASED)
 
     def _wait_until_fit(self) -> None:
-        """Waits while the phone is hot, low, or otherwise unfit to measure."""
+        """Waits while the phone is hot, low, or otherwise unfit to measure; others may have it meanwhile."""
         while not self._show_fitness() and not self._stopping.is_set():
+            self._turn.end_kept()
             self._stopping.wait(self._pace.idle_s)
             self._take_readings()
 
@@ -315,6 +380,9 @@ class PhoneWorker(threading.Thread):
 
     def _leave(self, state: PhoneState, reason: str, pause_s: float) -> float:
         self._set(state, reason)
+        self._ahead = None  # a phone that comes back says which batches lie on it
+        if self._transport:
+            self._turn.is_kept = False  # whose it is has to be asked then
         if self._is_announced:
             self._is_announced = False
             self._report(PhoneLeft(self._place.address, reason))

@@ -17,6 +17,7 @@ from .broker import Broker, BrokerSetup
 from .code_version import code_version
 from .mail import Inbox
 from .messages import (
+    BatchReturned,
     BatchStopped,
     BrokerMessage,
     HostNote,
@@ -185,7 +186,7 @@ class RayBroker:
                 status = replace(status, address=prefix + status.address)
                 self._statuses[status.address] = status
                 return StatusChanged(status)
-            case PhoneArrived() | PhoneLeft() | ResultsRead() | BatchStopped():
+            case PhoneArrived() | PhoneLeft() | ResultsRead() | BatchStopped() | BatchReturned():
                 address = prefix + message.address
                 if isinstance(message, PhoneArrived):
                     self._present.add(address)

@@ -14,6 +14,7 @@ from .directory import Directory
 from .jobs import Job, job_file
 from .ledger import Ledger
 from .messages import (
+    BatchReturned,
     BatchStopped,
     FollowBatch,
     PhoneCommand,
@@ -47,6 +48,7 @@ from .scheduling import (
     Rest,
     Result,
     Retire,
+    Returned,
     Scheduler,
     Settled,
     Stopped,
@@ -55,6 +57,7 @@ from .scheduling import (
     Unfit,
 )
 from .status_file import ClassTally
+from .statuses import ADVICE
 
 _LEAST_RATE_S = 5.0  # a rate over less would be a guess
 
@@ -114,6 +117,9 @@ class Run:
         self._results: Counter[str] = Counter()  # of this run, by phone
         self._troubles: dict[str, str] = {}
         self._started_s: dict[str, float] = {}
+        self._stopped_s: dict[
+            str, float
+        ] = {}  # by address: a batch that was given ahead begins when the one before ends
         self._unfit: set[str] = set()
         self._probe_ids: set[str] = set()
         self.scheduler = Scheduler(
@@ -170,6 +176,9 @@ class Run:
                 self._take_results(message)
             case BatchStopped():
                 self._take_stop(message)
+            case BatchReturned(batch=batch):
+                self._started_s.pop(batch, None)
+                self._feed(Returned(batch))
             case StatusChanged(status=status):
                 self._directory.take(message)
                 self._check_fitness(self._directory.label_at(status.address))
@@ -247,7 +256,8 @@ class Run:
         blamed = left[:1] if message.error else left
         error = message.error or "the agent ended the batch without a result of this job"
         now_s = time.monotonic()
-        began_s = self._started_s.pop(message.batch, now_s)
+        began_s = max(self._started_s.pop(message.batch, now_s), self._stopped_s.get(message.address, 0.0))
+        self._stopped_s[message.address] = now_s
         commands: list[Instruction] = []
         for job in blamed:
             line = {"type": "result", "id": job, "status": "crashed", "error": error}
@@ -313,9 +323,9 @@ class Run:
         if record.accept:
             self._count(record.device_class, record.task.purpose, str(line["status"]), 1)
         if line["status"] != "ok":
-            again = "" if record.accept else ", is tried again"
-            what = f"job {line['id'][:8]}: {line['status']}{again}"
-            self._troubles[record.phone] = f"{what}: {line.get('error') or ''}"
+            then = ADVICE.get(line["status"], "") if record.accept else "it is tried again"
+            said = "; ".join(part for part in (line.get("error"), then) if part)
+            self._troubles[record.phone] = f"job {line['id'][:8]}: {line['status']}: {said}"
 
     def _count(self, device_class: str, purpose: str, status: str, step: int) -> None:
         """Counts a trace that there is from now on, or (-1) no longer is."""

@@ -160,7 +160,8 @@ class Database:
     def transaction(self) -> Iterator[None]:
         """All or nothing; what is inside is journalled and synced when the outermost one ends.
 
-        Raises LeaseLost where another driver has taken over, HarnessError where the campaign folder cannot be written.
+        Raises LeaseLost where another driver has taken over, HarnessError where the campaign folder or the database
+        cannot be written.
         """
         if self._is_broken:
             raise HarnessError(f"{self._folder}: the ledger was closed by an earlier error; run the same command again")
@@ -172,6 +173,12 @@ class Database:
             if self._depth == 1:
                 self._before_commit()
                 self._commit()
+        except sqlite3.OperationalError as error:
+            self._is_doomed = True
+            raise HarnessError(
+                f"{self._folder}: the ledger's database below {splitfleet_home()} cannot be written ({error}); what "
+                "was measured before is kept, and phones keep the rest. Make room there, and run the same command again"
+            ) from error
         except BaseException:
             self._is_doomed = True
             raise

@@ -148,7 +148,8 @@ class Lease:
         who = f"process {other.pid} on host {other.host}" if other else "another driver"
         return LeaseLost(
             f"{self._folder}: {who} has taken this campaign over (epoch {other.epoch if other else '?'}, ours was "
-            f"{self.epoch}); this driver stops. What it had committed is kept, and the other goes on with it"
+            f"{self.epoch}); this driver stops. What it had committed is kept, and the other goes on with it: "
+            f"splitfleet campaign status {self._folder}"
         )
 
 

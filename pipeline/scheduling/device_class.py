@@ -63,6 +63,12 @@ class DeviceClass:
     def has_work_for(self, phone: str) -> bool:
         return bool(self._waiting) or self._sisters.has_for(phone)
 
+    def has_plenty_for(self, phone: str, budget_us: float) -> bool:
+        """Whether the phone may take `budget_us` of work ahead without leaving the class's others with less."""
+        if len(self.members) == 1:
+            return self.has_work_for(phone)
+        return bool(self._waiting) and self._total_us() >= len(self.members) * budget_us
+
     def add(self, job: WaitingJob) -> None:
         """The job waits for any phone."""
         self._waiting.append(job)

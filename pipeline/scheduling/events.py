@@ -125,6 +125,13 @@ class Stopped:
 
 
 @dataclass(frozen=True)
+class Returned:
+    """A batch that was given ahead is not measured after all: its tasks wait again, and no job is to blame."""
+
+    batch: str
+
+
+@dataclass(frozen=True)
 class Tick:
     """Time has passed."""
 
@@ -136,12 +143,13 @@ class StopRequested:
     """Nothing new is to be started."""
 
 
-Event = Added | Arrived | Left | Unfit | Fit | Result | Stopped | Tick | StopRequested
+Event = Added | Arrived | Left | Unfit | Fit | Result | Stopped | Returned | Tick | StopRequested
 
 
 @dataclass(frozen=True)
 class Lease:
-    """Give these tasks to the phone as a new batch; no job comes twice in it."""
+    """Give these tasks to the phone as a new batch, to begin at once, or behind the batch that it has; no job comes
+    twice in it."""
 
     phone: str
     batch: str

@@ -9,11 +9,13 @@ from .evidence import PhoneRecord
 
 @dataclass(slots=True)
 class PresentPhone:
-    """A phone that is there. It rests until `rest_until_s`."""
+    """A phone that is there. `ahead` is the batch that it has been given to follow `batch`. It rests until
+    `rest_until_s`."""
 
     device_class: str
     record: PhoneRecord
     batch: str | None = None
+    ahead: str | None = None
     is_fit: bool = True
     rest_until_s: float | None = None
 
@@ -51,11 +53,26 @@ class PresentPhones:
 
     def remove(self, name: str) -> PresentPhone:
         phone = self._phones[name]
-        self.set_batch(phone, None)
+        self._set_batch(phone, None)
         self.hold_up(phone, is_fit=True, rest_until_s=None)
         return self._phones.pop(name)
 
-    def set_batch(self, phone: PresentPhone, batch: str | None) -> None:
+    def give(self, phone: PresentPhone, batch: str) -> None:
+        """The phone has this batch from now on, or after the one that it has."""
+        if phone.batch is None:
+            self._set_batch(phone, batch)
+        else:
+            phone.ahead = batch
+
+    def take(self, phone: PresentPhone, batch: str) -> None:
+        """The phone does not have this batch any more; the one ahead is its present one then."""
+        if phone.batch == batch:
+            self._set_batch(phone, phone.ahead)
+            phone.ahead = None
+        elif phone.ahead == batch:
+            phone.ahead = None
+
+    def _set_batch(self, phone: PresentPhone, batch: str | None) -> None:
         self._working += (batch is not None) - (phone.batch is not None)
         phone.batch = batch
 

@@ -33,6 +33,7 @@ from splitfleet.pipeline.scheduling import (
     Rest,
     Result,
     Retire,
+    Returned,
     Scheduler,
     Settled,
     Stopped,
@@ -95,6 +96,7 @@ class World:
         self.resting: dict[str, float] = {}
         self.on_phone: dict[str, set[str]] = {phone: set() for phone in phones}
         self.working: dict[str, str] = {}  # phone -> the batch it executes
+        self.ahead: dict[str, str] = {}  # phone -> the batch that it executes next
         self.speed: dict[str, float] = dict.fromkeys(phones, 1.0)
         self.retired: list[Retire] = []
         self.chosen = {job.id for job in jobs if is_sister(job.id, SEED, PACING.sister_fraction)}
@@ -106,6 +108,7 @@ class World:
         self.unfit.clear()
         self.resting.clear()
         self.working.clear()
+        self.ahead.clear()
         self.scheduler = Scheduler(owner="x", next_batch=self.books.batches + 1, seed=SEED, pacing=PACING)
         for name in sorted(set(self.phones.values())):
             self.feed(self._added(name))
@@ -154,10 +157,8 @@ class World:
             self.on_phone[phone].clear()
         if has_foreign:
             self.on_phone[phone].add("x-stale")
+        self.gone(phone)
         self.present.add(phone)
-        self.unfit.discard(phone)
-        self.resting.pop(phone, None)
-        self.working.pop(phone, None)
         self.feed(Arrived(phone, self.phones[phone], frozenset(self.on_phone[phone]), self.now_s))
         assert "x-stale" not in self.on_phone[phone]
 
@@ -165,8 +166,8 @@ class World:
         """Forgets that the phone was there."""
         self.present.discard(phone)
         self.unfit.discard(phone)
-        self.resting.pop(phone, None)
-        self.working.pop(phone, None)
+        for states in (self.resting, self.working, self.ahead):
+            states.pop(phone, None)
 
     def become_fit(self, phone: str) -> None:
         self.unfit.discard(phone)
@@ -186,6 +187,10 @@ class World:
     def stop(self, phone: str, *, spoiled: str = "", error: str = "") -> None:
         self.feed(Stopped(self.working[phone], 1.0, spoiled, error))
 
+    def return_ahead(self, phone: str) -> None:
+        """The phone does not begin what it has been given ahead."""
+        self.feed(Returned(self.ahead[phone]))
+
     def wait(self, seconds: float) -> None:
         self.now_s += seconds
         self.resting = {phone: until for phone, until in self.resting.items() if until > self.now_s}
@@ -199,11 +204,9 @@ class World:
                     self._lease(instruction)
                 case Follow(phone=phone, batch=batch):
                     assert batch in self.on_phone[phone]
-                    self.working[phone] = batch
+                    self._give(phone, batch)
                 case Remove(phone=phone, batch=batch):
-                    self.on_phone[phone].discard(batch)
-                    if self.working.get(phone) == batch:
-                        del self.working[phone]
+                    self._remove(phone, batch)
                 case Release(batch=batch):
                     rows = self.books.attempts
                     self.books.attempts = [each for each in rows if each.batch != batch or each.state != "leased"]
@@ -233,7 +236,7 @@ class World:
         assert phone in self.present
         assert phone not in self.unfit
         assert phone not in self.resting
-        assert phone not in self.working, "a phone has one batch at a time"
+        assert phone not in self.ahead, "a phone has one batch at work and one ahead"
         assert lease.batch not in {each.batch for each in self.books.attempts}
         assert len(set(jobs)) == len(jobs) > 0
         known = {job.id: job for job in (*self.jobs, *self.probes)}
@@ -249,7 +252,20 @@ class World:
             self.books.attempts.append(Attempt(task, phone, lease.batch))
         self.books.batches += 1
         self.on_phone[phone].add(lease.batch)
-        self.working[phone] = lease.batch
+        self._give(phone, lease.batch)
+
+    def _give(self, phone: str, batch: str) -> None:
+        """The phone executes the batch, after the one that it has."""
+        (self.ahead if phone in self.working else self.working)[phone] = batch
+
+    def _remove(self, phone: str, batch: str) -> None:
+        self.on_phone[phone].discard(batch)
+        if self.ahead.get(phone) == batch:
+            del self.ahead[phone]
+        elif self.working.get(phone) == batch:
+            del self.working[phone]
+            if phone in self.ahead:
+                self.working[phone] = self.ahead.pop(phone)
 
     def _record(self, attempt: Attempt, accept: bool, status: str) -> None:
         assert attempt.state == "leased"

@@ -226,7 +226,7 @@ def answers_with(reply: bytes) -> tuple[str, threading.Thread]:
 def test_what_is_no_adb_is_refused_at_once(home: Path, reply: bytes) -> None:
     address, thread = answers_with(reply)
     transport = AdbTransport(address, deadlines=LONG)
-    with pytest.raises(PhoneUnreachable, match=rf"phone {address}: offline \((?!nothing to read)"):
+    with pytest.raises(PhoneUnreachable, match=rf"phone {address}: no answer \((?!nothing to read)"):
         transport.run("true", 20)
     transport.close()
     thread.join()
@@ -335,7 +335,7 @@ def test_a_usb_phone_that_cannot_be_opened(
     home: Path, on_usb: list[UsbPhone], phones: list[UsbPhone], advice: str
 ) -> None:
     on_usb += phones
-    with pytest.raises(PhoneUnreachable, match=f"phone a: offline .*{advice}"):
+    with pytest.raises(PhoneUnreachable, match=f"phone a: no answer .*{advice}"):
         AdbTransport("a", usb=True).run("true", 10)
 
 

@@ -22,6 +22,7 @@ from splitfleet.pipeline.health import Limits
 from splitfleet.pipeline.jobs import Job, JobFactory, job_file
 from splitfleet.pipeline.local_device import local_transport
 from splitfleet.pipeline.messages import (
+    BatchReturned,
     BatchStopped,
     FollowBatch,
     PhoneArrived,
@@ -185,6 +186,44 @@ def test_a_vanished_phone_goes_on_and_is_read_on(watch: Callable[..., Watched], 
     assert watched.results() == [job.id for job in jobs]
 
 
+def test_the_next_batch_begins_without_the_host(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
+    phone = start_phone()
+    watched = watch(phone)
+    arrived = watched.wait_for(PhoneArrived)
+    jobs = jobs_for(arrived, 5, SLOW)
+    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs[:3])))
+    watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
+    watched.worker.command(arrived.session, StartBatch("mine-2", job_file(jobs[3:])))
+    folder = phone.root / "data/local/tmp/splitfleet/batches"
+    assert wait_until((folder / "mine-1/next").exists, 10)
+    phone.order("vanish", seconds=4.0)
+    watched.wait_for(PhoneLeft)
+    assert wait_until((folder / "mine-2/results.jsonl").exists, 20)
+    back = watched.wait_for(PhoneArrived)
+    assert back.batches == ("mine-1", "mine-2")
+    watched.worker.command(back.session, FollowBatch("mine-1", watched.offset))
+    watched.worker.command(back.session, FollowBatch("mine-2", 0))
+    assert [watched.wait_for(BatchStopped).batch for _ in range(2)] == ["mine-1", "mine-2"]
+    assert watched.results() == [job.id for job in jobs], "each once, in order"
+
+
+def test_what_was_given_ahead_is_returned_when_the_phone_becomes_unfit(
+    watch: Callable[..., Watched], start_phone: StartPhone
+) -> None:
+    phone = start_phone()
+    watched = watch(phone)
+    arrived = watched.wait_for(PhoneArrived)
+    jobs = jobs_for(arrived, 5, SLOW)
+    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs[:4])))
+    watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
+    watched.worker.command(arrived.session, StartBatch("mine-2", job_file(jobs[4:])))
+    phone.order("load", load=9.0)
+    assert watched.wait_for(BatchReturned).batch == "mine-2"
+    assert watched.wait_for(BatchStopped).batch == "mine-1"
+    assert batches(phone) == ["mine-1"]
+    assert watched.results() == [job.id for job in jobs[:4]]
+
+
 def test_another_campaigns_work_is_not_disturbed(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
     phone = start_phone()
     first = watch(phone, "first")
@@ -220,7 +259,7 @@ def test_campaigns_take_turns_batch_by_batch(watch: Callable[..., Watched], star
     assert "another campaign (second), process" in first.wait_for_state(PhoneState.LEASED)
     assert second.wait_for(BatchStopped).spoiled == ""
     assert first.wait_for(BatchStopped).batch == "first-2"
-    assert not (phone.root / "data/local/tmp/splitfleet/lock").exists()
+    assert wait_until(lambda: not (phone.root / "data/local/tmp/splitfleet/lock").exists(), 10)
 
 
 def test_what_is_no_result_ends_the_batch_and_three_such_the_phones_work(

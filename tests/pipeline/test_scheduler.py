@@ -27,12 +27,14 @@ from splitfleet.pipeline.scheduling import (
     Past,
     ProbeReading,
     ProbeState,
+    Record,
     Release,
     Remember,
     Remove,
     Rest,
     Result,
     Retire,
+    Returned,
     Scheduler,
     Settled,
     Stopped,
@@ -117,12 +119,18 @@ class Fleet(RuleBasedStateMachine):
     def stop_batch(self, data: st.DataObject, spoiled: str, error: str) -> None:
         self.world.stop(data.draw(st.sampled_from(sorted(self.world.working))), spoiled=spoiled, error=error)
 
+    @precondition(lambda self: self.world.ahead)
+    @rule(data=st.data())
+    def return_ahead(self, data: st.DataObject) -> None:
+        self.world.return_ahead(data.draw(st.sampled_from(sorted(self.world.ahead))))
+
     @rule(batch=st.sampled_from(["x-00001", "x-99999"]))
     def report_the_unknown(self, batch: str) -> None:
         """A result that nobody asked for, or of a batch that is over, changes nothing."""
         before = [(each.task, each.state) for each in self.world.books.attempts]
         self.world.feed(Result(batch, "A99", "ok", 1))
         self.world.feed(Stopped("x-99999"))
+        self.world.feed(Returned("x-99999"))
         assert [(each.task, each.state) for each in self.world.books.attempts] == before
 
     @rule(seconds=st.floats(0, 2 * PACING.grace_s))
@@ -180,11 +188,28 @@ def first_lease(scheduler: Scheduler, phone: str = "a1") -> Lease:
 
 
 def complete(scheduler: Scheduler, lease: Lease, probe_us: float = 100.0, **stopped: Any) -> list[Instruction]:
-    """Ends a batch with good results; returns what is to be done then."""
+    """Ends a batch with good results; returns what is to be done meanwhile and then, the storing of results apart.
+
+    Behind one that went wrong the phone begins nothing that it was given ahead.
+    """
+    done = measure(scheduler, lease, probe_us=probe_us)
+    if stopped.get("spoiled") or stopped.get("error"):
+        for each in done:
+            assert isinstance(each, Lease)
+            scheduler.handle(Returned(each.batch))
+        done = []
+    return [*done, *scheduler.handle(Stopped(lease.batch, **stopped))]
+
+
+def measure(
+    scheduler: Scheduler, lease: Lease, elapsed_us: int = 1_000_000, probe_us: float = 100.0
+) -> list[Instruction]:
+    """All results of a batch; returns what is to be done meanwhile, the storing apart."""
+    done: list[Instruction] = []
     for task in lease.tasks:
         probe = ProbeReading(task.job, probe_us, 0.001) if task.purpose == PROBE else None
-        scheduler.handle(Result(lease.batch, task.job, "ok", 1_000_000, probe))
-    return scheduler.handle(Stopped(lease.batch, **stopped))
+        done += scheduler.handle(Result(lease.batch, task.job, "ok", elapsed_us, probe))
+    return [each for each in done if not isinstance(each, Record)]
 
 
 def only(kind: type[T], instructions: list[Instruction]) -> T:
@@ -204,15 +229,14 @@ def test_batches_are_sized_by_measured_time() -> None:
     scheduler = started(many(200))
     lease = first_lease(scheduler)
     assert len(lease.tasks) == 10
-    for task in lease.tasks:
-        scheduler.handle(Result(lease.batch, task.job, "ok", 200_000))
-    assert len(only(Lease, scheduler.handle(Stopped(lease.batch))).tasks) == 50
+    assert len(only(Lease, measure(scheduler, lease, 200_000)).tasks) == 50
 
 
 def test_a_phone_that_has_to_wait_gets_smaller_batches() -> None:
     scheduler = started(many(200))
-    lease = first_lease(scheduler)
-    assert len(only(Lease, complete(scheduler, lease, wall_s=20.0)).tasks) == 5
+    ahead = only(Lease, complete(scheduler, first_lease(scheduler), wall_s=20.0))
+    assert len(ahead.tasks) == 10, "it was given before the waiting was known"
+    assert len(only(Lease, complete(scheduler, ahead)).tasks) == 5
 
 
 def test_a_phone_whose_batch_was_spoiled_gets_smaller_ones_for_a_while() -> None:
@@ -284,6 +308,62 @@ def test_the_seed_decides_the_order(first: int, second: int) -> None:
         orders.append(first_lease(scheduler).tasks)
     assert sorted(orders[0]) == sorted(orders[1])
     assert first != second or orders[0] == orders[1]
+
+
+def test_the_next_batch_is_given_while_the_present_one_is_at_work() -> None:
+    scheduler = started(many(30))
+    lease = first_lease(scheduler)
+    halves = [scheduler.handle(Result(lease.batch, task.job, "ok", 1_000_000)) for task in lease.tasks]
+    assert [len(each) for each in halves] == [1, 1, 1, 1, 2, 1, 1, 1, 1, 1], "when half of it is done"
+    ahead = only(Lease, halves[4])
+    assert scheduler.handle(Stopped(lease.batch)) == [Remove("a1", lease.batch), Release(lease.batch)]
+    assert only(Lease, measure(scheduler, ahead)).phone == "a1", "it is the present one now"
+
+
+def test_a_phone_takes_nothing_ahead_that_the_others_of_its_class_will_want() -> None:
+    scheduler = started(many(30))
+    first, second = first_lease(scheduler), first_lease(scheduler, "a2")
+    assert not measure(scheduler, first), "ten jobs are left for two"
+    assert only(Lease, scheduler.handle(Stopped(first.batch))).phone == "a1"
+    assert not measure(scheduler, second)
+
+
+def test_what_was_given_ahead_and_returned_waits_again() -> None:
+    scheduler = started(many(20))
+    lease = first_lease(scheduler)
+    ahead = only(Lease, measure(scheduler, lease))
+    assert scheduler.waiting("A") == 0
+    assert scheduler.handle(Returned(ahead.batch)) == [Remove("a1", ahead.batch), Release(ahead.batch)]
+    assert scheduler.waiting("A") == 10
+    again = only(Lease, scheduler.handle(Stopped(lease.batch, spoiled="it got hot")))
+    assert len(again.tasks) == 5, "of those that were spoiled and those that came back"
+
+
+def test_both_batches_of_a_phone_that_was_away_are_followed_in_turn() -> None:
+    scheduler = started(many(40))
+    lease = first_lease(scheduler)
+    ahead = only(Lease, measure(scheduler, lease))
+    scheduler.handle(Left("a1", 1.0))
+    lying = frozenset({lease.batch, ahead.batch, "x-00099"})
+    back = scheduler.handle(Arrived("a1", "A", lying, 2.0))
+    removed = [Remove("a1", lease.batch), Remove("a1", "x-00099")]
+    assert back == [*removed, Follow("a1", ahead.batch)], "all results of the first one were there"
+    scheduler = started(many(40), leases={lease.batch: ("a1", lease.tasks[5:]), ahead.batch: ("a1", ahead.tasks)})
+    assert scheduler.handle(Arrived("a1", "A", lying, 0.0)) == [
+        Remove("a1", "x-00099"),
+        Follow("a1", lease.batch),
+        Follow("a1", ahead.batch),
+    ]
+
+
+def test_nothing_is_given_ahead_of_a_probe_that_is_off() -> None:
+    scheduler = started(many(60), PROBED, probes=KNOWN)
+    good = first_lease(scheduler)
+    ahead = only(Lease, measure(scheduler, good))
+    assert purposes(ahead).count(PROBE) == 2, "ten seconds of work have passed by then"
+    scheduler.handle(Stopped(good.batch))
+    assert not measure(scheduler, ahead, probe_us=120.0)
+    assert purposes(only(Lease, scheduler.handle(Stopped(ahead.batch)))).count(PROBE) == 2
 
 
 def test_an_unfit_phone_gets_nothing_new_but_goes_on_with_what_it_has() -> None:

@@ -131,7 +131,7 @@ def test_nobody_there(home: Path, start_phone: StartPhone) -> None:
     phone = start_phone()
     phone.process.terminate()
     phone.process.wait(timeout=20)
-    with pytest.raises(PhoneUnreachable, match=f"{phone.address}: offline"):
+    with pytest.raises(PhoneUnreachable, match=f"{phone.address}: no answer"):
         AdbTransport(phone.address, deadlines=DEADLINES).run("true", 10)
 
 
