@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ _FROM_BATCH = ("temperature_before_c", "temperature_after_c", "telemetry_before"
 
 def ingest(ledger: Ledger, folder: Path) -> int:
     """Brings `<folder>/traces/phone=<label>/traces.parquet` up to date for every phone, and beside it
-    `<folder>/probes/phone=<label>/probes.parquet`, which has all of a phone's probes; returns how many phones were new.
+    `<folder>/probes/phone=<label>/probes.parquet`, which has all of a phone's probes where there are any; returns how
+    many phones were new.
 
     Nothing but the ledger is read, so traces that were lost can be written again. A file notes which revision of its
     phone's traces it holds: one that holds the present one stays as it is. Memory does not grow with their number.
@@ -34,9 +36,14 @@ def ingest(ledger: Ledger, folder: Path) -> int:
         traces, probes = folder / "traces" / name / "traces.parquet", folder / "probes" / name / "probes.parquet"
         if revision_of(traces) == revision:
             continue
-        # The probes first: the traces' revision speaks for both.
-        for path, attempts in ((probes, ledger.probes(phone)), (traces, ledger.accepted(phone))):
-            write_traces((_row(attempt, campaign, profiles) for attempt in attempts), path, revision=revision)
+        # The probes first: the traces' revision speaks for both. A phone without any needs no file for them.
+        for path, attempts in ((probes, iter(ledger.probes(phone))), (traces, iter(ledger.accepted(phone)))):
+            first = list(islice(attempts, 1))
+            if path is probes and not first:
+                path.unlink(missing_ok=True)
+                continue
+            rows = (_row(attempt, campaign, profiles) for attempt in chain(first, attempts))
+            write_traces(rows, path, revision=revision)
         count += 1
     for kind in ("traces", "probes"):
         for stale in (folder / kind).glob("phone=*"):

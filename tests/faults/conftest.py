@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -17,6 +17,7 @@ from .record import Outcome, table
 
 RUNS = int(os.environ.get("SPLITFLEET_FAULT_RUNS", "1"))
 FIRST_SEED = int(os.environ.get("SPLITFLEET_FAULT_SEED", "1"))
+_OUTCOME = "outcome"
 _OUTCOMES: list[Outcome] = []
 
 Record = Callable[[Outcome], None]
@@ -36,12 +37,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(line)
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collects outcomes, also those of tests that ran in other processes (pytest -n)."""
+    if report.when == "teardown":
+        _OUTCOMES.extend(Outcome(**value) for name, value in report.user_properties if name == _OUTCOME)
+
+
 @pytest.fixture
-def record() -> Record:
+def record(record_property: Callable[[str, object], None]) -> Record:
     """Puts an outcome into the table, and fails the test where a job is lost or counted twice."""
 
     def record(outcome: Outcome) -> None:
-        _OUTCOMES.append(outcome)
+        record_property(_OUTCOME, asdict(outcome))
         assert (outcome.lost, outcome.duplicated) == (0, 0), outcome
 
     return record

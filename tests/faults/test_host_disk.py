@@ -14,6 +14,7 @@ import pytest
 from splitfleet.kernels.errors import SplitfleetError
 from splitfleet.pipeline.fleet import FleetSettings
 
+from ..pipeline.limits import files_up_to
 from .conftest import Record
 from .lab import Lab, Verdict, accepted, new_jobs, open_lab
 
@@ -51,6 +52,28 @@ def test_the_hosts_disk_is_full(
     with open_lab(lab.phone, folder, fault_settings, usual_s=0.0) as small:
         small.measure(jobs)
     record(verdict.outcome("host's disk full", seed, time.monotonic() - began))
+
+
+def test_a_file_of_the_host_cannot_grow(
+    lab: Lab, fault_settings: FleetSettings, home: Path, tmp_path: Path, seed: int, record: Record
+) -> None:
+    """As on a disk that is full, wherever that is met first: in the journal, the database or the database's log. It
+    needs no root: the driver may write no file longer than its longest by then and some more."""
+    folder, chance = tmp_path / "campaign", Random(f"host file {seed}")
+    with open_lab(lab.phone, folder, fault_settings, usual_s=0.0) as small:
+        jobs = new_jobs(small.profile)
+        verdict = Verdict(folder, [job.id for job in jobs])
+        small.measure(jobs[:6])
+        verdict.before = accepted(folder, verdict.jobs)
+        places = (folder, home / "ledgers" / small.fleet.ledger.owner)
+        longest = max(path.stat().st_size for place in places for path in place.rglob("*") if path.is_file())
+        limit = files_up_to(longest + chance.randrange(0, 64) * 1024)
+        with limit, pytest.raises(SplitfleetError, match="cannot be written"):
+            small.measure(jobs)
+    began = time.monotonic()
+    with open_lab(lab.phone, folder, fault_settings, usual_s=0.0) as small:
+        small.measure(jobs)
+    record(verdict.outcome("host's file cannot grow", seed, time.monotonic() - began))
 
 
 def fill(filler: Path, left_bytes: int) -> None:

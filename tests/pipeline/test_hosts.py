@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -196,32 +197,38 @@ def listening(processes: list[psutil.Process]) -> set[str]:
     return found
 
 
-def test_a_host_that_joins_in_the_middle_brings_its_phones(
-    cluster: Cluster, phone_b: RunningPhone, tmp_path: Path
-) -> None:
-    folder = tmp_path / "run"
-    file = write_campaign(tmp_path, samples=15)
-    with cluster.campaign(file, folder) as driver:
+@dataclass(frozen=True)
+class Joined:
+    """A campaign in whose middle a host has joined; `listening_at` are the addresses of all servers then."""
+
+    folder: Path
+    listening_at: set[str]
+
+
+@pytest.fixture(scope="module")
+def joined(cluster: Cluster, phone_b: RunningPhone, tmp_path_factory: pytest.TempPathFactory) -> Joined:
+    place = tmp_path_factory.mktemp("joined")
+    folder = place / "run"
+    with cluster.campaign(write_campaign(place, samples=15), folder) as driver:
         assert wait_until(lambda: driver.poll() is not None or results(folder) >= 2, 90), said(folder)
         cluster.join(phone_b.address)
-        ended(driver, folder)
-        text = said(folder)
-    assert "host beta has joined the cluster" in text
-    assert_complete(folder)
-    assert set(read_traces(folder)["phone"]) == {"test-phone-1", "other-phone-1"}
-
-
-def test_what_listens_and_what_is_told_of_secrets(two_hosts: Cluster, tmp_path: Path) -> None:
-    cluster, folder = two_hosts, tmp_path / "run"
-    file = write_campaign(tmp_path)
-    with cluster.campaign(file, folder) as driver:
-        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 2, 90), said(folder)
+        assert wait_until(lambda: driver.poll() is not None or cluster.brokers("beta"), 90), said(folder)
         campaign = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
         addresses = listening([*cluster.processes("alpha"), *cluster.processes("beta"), *campaign])
         ended(driver, folder)
+    return Joined(folder, addresses)
+
+
+def test_a_host_that_joins_in_the_middle_brings_its_phones(joined: Joined) -> None:
+    assert "host beta has joined the cluster" in said(joined.folder)
+    assert_complete(joined.folder)
+    assert set(read_traces(joined.folder)["phone"]) == {"test-phone-1", "other-phone-1"}
+
+
+def test_what_listens_and_what_is_told_of_secrets(cluster: Cluster, joined: Joined) -> None:
+    addresses, folder = joined.listening_at, joined.folder
     assert addresses, "Ray's servers were not found"
     assert all(ipaddress.ip_address(address.removeprefix("::ffff:")).is_loopback for address in addresses), addresses
-    assert_complete(folder)
 
     secrets = [cluster.token.read_text()]
     for host in ("alpha", "beta"):
@@ -231,27 +238,13 @@ def test_what_listens_and_what_is_told_of_secrets(two_hosts: Cluster, tmp_path: 
         secrets += [line for line in key.read_text().splitlines() if not line.startswith("-----")]
         secrets.append(key.with_name("adbkey.pub").read_text().split()[0])
     record = cluster.record("alpha"), cluster.record("beta")
-    places = [tmp_path, *(Path(each.folder) for each in record if each)]
+    places = [folder.parent, *(Path(each.folder) for each in record if each)]
     may_know = {folder / "phones.json", *folder.glob("journal/*")}
     for path in (path for place in places for path in place.rglob("*") if path.is_file()):
         content = path.read_bytes()
         assert not any(secret.encode() in content for secret in secrets), f"a key or token in {path}"
         if path not in may_know:
             assert b"serial-of-" not in content, f"a serial in {path}"
-
-
-def test_a_dead_broker_is_started_again(two_hosts: Cluster, tmp_path: Path) -> None:
-    cluster, folder = two_hosts, tmp_path / "run"
-    file = write_campaign(tmp_path, samples=20)
-    with cluster.campaign(file, folder) as driver:
-        for count in (3, 12):
-            assert wait_until(lambda count=count: driver.poll() is not None or results(folder) >= count, 90), said(
-                folder
-            )
-            for broker in cluster.brokers("beta"):
-                broker.kill()
-        ended(driver, folder)
-    assert_complete(folder)
 
 
 def test_a_dead_host_is_named_and_comes_back(two_hosts: Cluster, phone_b: RunningPhone, tmp_path: Path) -> None:
@@ -270,11 +263,18 @@ def test_a_dead_host_is_named_and_comes_back(two_hosts: Cluster, phone_b: Runnin
     assert_complete(folder)
 
 
-def test_a_killed_driver_goes_on_and_leaves_no_broker(two_hosts: Cluster, tmp_path: Path) -> None:
+def test_a_dead_broker_is_started_again_and_a_killed_driver_leaves_none(two_hosts: Cluster, tmp_path: Path) -> None:
     cluster, folder = two_hosts, tmp_path / "run"
     file = write_campaign(tmp_path, samples=20)
     with cluster.campaign(file, folder) as driver:
-        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 5, 90), said(folder)
+        for count in (3, 9, 15):
+            assert wait_until(lambda count=count: driver.poll() is not None or results(folder) >= count, 90), said(
+                folder
+            )
+            if count < 15:
+                for broker in cluster.brokers("beta"):
+                    broker.kill()
+        assert driver.poll() is None, said(folder)
         driver.kill()
     before = accepted(folder)
     assert wait_until(lambda: not cluster.brokers("alpha") + cluster.brokers("beta"), 30), (
