@@ -66,7 +66,10 @@ class PhoneBatch:
 
     def put(self, job_file: str) -> None:
         """Writes the job file aside; the folder shows up whole, when the batch is begun or named as the next one."""
-        self._must(f"rm -rf {self._folder}.new && mkdir -p {self._folder}.new")
+        # What an earlier try has left of any of the campaign's batches goes first.
+        owner = self.id.rpartition("-")[0] or self.id
+        unfinished = f"{self._transport.folder}/batches/{owner}*.new"
+        self._must(f"rm -rf {unfinished} && mkdir -p {self._folder}.new")
         self._transport.push(job_file.encode(), f"{self._folder}.new/jobs.jsonl")
 
     def put_next(self, batch: PhoneBatch, job_file: str) -> None:

@@ -102,6 +102,7 @@ class FakePhones:
         self._random = Random(seed)
         self._profiles = profiles
         self._speed = {address: self._random.uniform(0.7, 1.4) for address in profiles}
+        self._free_s = dict.fromkeys(profiles, 0.0)  # until when each is at the batches that it has
         self._events: list[tuple[float, int, PhoneMessage]] = []
         self._now_s = 0.0
         self._count = 0
@@ -131,7 +132,8 @@ class FakePhones:
 
     def _execute(self, address: str, batch: str, text: str) -> None:
         """Puts what the agent would write, and when the host would read it, into the queue."""
-        at_s, offset, read_s = self._now_s, 0, self._now_s + _POLL_S
+        at_s = max(self._now_s, self._free_s[address])  # it may have been given ahead
+        offset, read_s = 0, at_s + _POLL_S
         lines: list[dict[str, Any]] = [{"type": "agent", "build": "b1"}]
         for job in map(json.loads, text.splitlines()):
             if job["type"] != "job":
@@ -143,6 +145,7 @@ class FakePhones:
                 self._at(read_s, ResultsRead(address, batch, tuple(lines), offset))
                 lines, read_s = [], read_s + _POLL_S
             lines.append(self._result(job["id"], took_s))
+        self._free_s[address] = read_s
         lines.append({"type": "end"})
         self._at(read_s, ResultsRead(address, batch, tuple(lines), offset + 300 * len(lines)))
         self._at(read_s, BatchStopped(address, batch, Readings(hottest_c=30.0), Readings(hottest_c=31.0)))
