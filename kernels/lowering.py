@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from .device import Device
@@ -25,6 +24,9 @@ from .rules import Rules, rules_for
 from .rules.base import power_of_two, round_up
 from .tables import Columns, shapes_of_channels, shapes_of_many
 from .tuning import TunedChoice, Tuning, apply_tuning, work_groups_for
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PAYLOAD_WORDS = 64
 _WORK_GROUP = 64
@@ -94,6 +96,8 @@ def lower_many(
 
     Sizes in bytes are those of the tensors as the GPU stores them.
     """
+    import pandas as pd  # not above: see kernels/tables.py
+
     return pd.DataFrame(_lower_many(operators, _Target(device, precision, tuned), shared=False))
 
 
@@ -109,6 +113,8 @@ def lower_channels(
 
     Fewer channels than the operator has make a half (`lower_half`), all of them the whole operator (`lower`).
     """
+    import pandas as pd
+
     channels = np.asarray(channels, dtype=np.int64)
     exact = tuned.exact_channels(operator, channels) if tuned else {}
     epilogues = [operator.epilogue_name] * len(channels)

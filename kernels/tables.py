@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from .operators import FLOAT_BYTES, Conv2d, DepthwiseConv2d, Linear, Operator, Pool2d
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHAPE_COLUMNS = (
     "is_conv",
@@ -45,11 +47,15 @@ def describe_many(operators: Sequence[Operator]) -> pd.DataFrame:
 
     A linear layer stands as the 1x1 convolution that it equals: rows x 1 pixels of in_features channels.
     """
+    import pandas as pd  # takes a second, which whoever only wants an operator or an error need not wait
+
     return pd.DataFrame(shapes_of_many(operators))
 
 
 def describe_channels(operator: Operator, channels: NDArray[np.int64]) -> pd.DataFrame:
     """As `describe_many` for slices of one operator that have these numbers of output channels."""
+    import pandas as pd
+
     return pd.DataFrame(shapes_of_channels(operator, channels))
 
 

@@ -8,10 +8,12 @@ word of the payload.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from .split_table import SVM_POLL
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REQUIRED_JOINS = 1_000_000
 

@@ -3,14 +3,10 @@
 from ..device import Device
 from ..precision import Precision
 from .base import Block, Rules
-from .delegate import AdrenoRules, DelegateRules
 from .desktop import DesktopRules
 from .pocl import PoclRules
 
 _BY_VENDOR: dict[str, type[Rules]] = {
-    "adreno": AdrenoRules,
-    "mali": DelegateRules,
-    "powervr": DelegateRules,
     "pocl": PoclRules,
     "nvidia": DesktopRules,
     "amd": DesktopRules,
@@ -20,7 +16,16 @@ _BY_VENDOR: dict[str, type[Rules]] = {
 
 def rules_for(device: Device, precision: Precision) -> Rules:
     """The rules of the device's vendor."""
-    return _BY_VENDOR.get(device.vendor_family, Rules)(device, precision)
+    return _rules_of(device.vendor_family)(device, precision)
+
+
+def _rules_of(vendor: str) -> type[Rules]:
+    if vendor in ("adreno", "mali", "powervr"):
+        # The delegate's rules are tables of pandas, which takes a second to import.
+        from .delegate import AdrenoRules, DelegateRules
+
+        return AdrenoRules if vendor == "adreno" else DelegateRules
+    return _BY_VENDOR.get(vendor, Rules)
 
 
 __all__ = ["Block", "Rules", "rules_for"]
