@@ -18,7 +18,7 @@ NATIVE := $(shell { command -v c++ || command -v g++ || command -v clang++; } >/
 EXTRAS := fleet,mlflow,opencl,models,virtual-phone,test$(if $(NATIVE),,$(comma)toolchain)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict --editable
 
-.PHONY: demo test test-phones test-parts faults bench lint clean install
+.PHONY: demo test test-pipeline test-agent test-rest faults bench lint clean install
 
 install: $(STAMP)
 
@@ -32,16 +32,19 @@ $(STAMP): pyproject.toml
 demo: install
 	$(BIN)/python -m splitfleet.infra.demo
 
-# Two processes side by side: half of the time is waiting for phones and compilers. Not file by file: Ray keeps what it
+# Three processes side by side: much of the time is waiting for phones and compilers. Not file by file: Ray keeps what it
 # was told at its first start in a process, so the files of tests/pipeline share one, in their order.
 test: install
-	$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=line test-phones test-parts
+	$(MAKE) --no-print-directory --keep-going --jobs=3 --output-sync=line test-pipeline test-agent test-rest
 
-test-phones:
-	$(BIN)/python -m pytest tests/pipeline tests/infra
+test-pipeline:
+	$(BIN)/python -m pytest tests/pipeline
 
-test-parts:
-	$(BIN)/python -m pytest tests/agent tests/faults tests/kernels tests/predictors
+test-agent:
+	$(BIN)/python -m pytest tests/agent tests/infra
+
+test-rest:
+	$(BIN)/python -m pytest tests --ignore=tests/pipeline --ignore=tests/agent --ignore=tests/infra
 
 # The seed of a failed run is in its test's name: SPLITFLEET_FAULT_SEED=... SPLITFLEET_FAULT_RUNS=1 injects it again.
 # Several processes, each with phones of its own: most of the time is waiting.
