@@ -10,6 +10,7 @@
 | golden.json | shapes with their features, raw scores and times |
 | metrics.json | errors on held-out shapes |
 | held_out.json | each shape that was held out: measured and predicted time |
+| include/splitfleet/*.hpp | the C++17 reader of split_table.bin |
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files as files_of
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ from .train import ClassModels
 
 _FIXED = ("profile", "operating_point", "constants", "split_table", "golden", "metrics", "held_out")
 _MODEL = re.compile(r"models/([a-z0-9_]+)\.(txt|json)")
+_HEADERS = "include/splitfleet"
+_HEADER = re.compile(rf"{_HEADERS}/[a-z0-9_]+\.hpp")
 _LIBRARIES = ("splitfleet", "lightgbm", "numpy", "pandas", "scipy")
 
 
@@ -128,6 +132,7 @@ def build_package(trained: ClassModels, table: SplitTable, path: Path) -> Path:
         "metrics.json": canonical_json({"schema": 1, "targets": trained.metrics}),
         HELD_OUT: held_out_file(trained.held_out),
     }
+    files |= _headers()
     for predictor in models.predictors.values():
         files |= {f"models/{name}": data for name, data in predictor.to_files().items()}
     data = {name: {"sha256": data.sha256, "shapes": len(data.shapes)} for name, data in trained.training.items()}
@@ -197,7 +202,14 @@ def verify_package(path: Path) -> Package:
 
 
 def _is_allowed(name: str) -> bool:
-    return name == "split_table.bin" or name in {f"{stem}.json" for stem in _FIXED} or bool(_MODEL.fullmatch(name))
+    fixed = {"split_table.bin", *(f"{stem}.json" for stem in _FIXED)}
+    return name in fixed or bool(_MODEL.fullmatch(name) or _HEADER.fullmatch(name))
+
+
+def _headers() -> dict[str, bytes]:
+    """The table's reader for runtimes, which the agent uses itself."""
+    folder = files_of("splitfleet.agent").joinpath(_HEADERS)
+    return {f"{_HEADERS}/{file.name}": file.read_bytes() for file in folder.iterdir() if file.name.endswith(".hpp")}
 
 
 def _targets(files: Mapping[str, bytes]) -> list[str]:

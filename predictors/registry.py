@@ -86,10 +86,12 @@ def register_package(
     name, mlflow = package.device_class, connect()
     comparison, alias, reason = _judge(mlflow, package)
     note = registered_note(package, alias, reason)
-    run = mlflow.start_run(
-        experiment_id=experiment_id(mlflow), run_name="package", parent_run_id=run_id, description=note
-    )
-    with store_errors(), run:
+    with (
+        store_errors(),
+        mlflow.start_run(
+            experiment_id=experiment_id(mlflow), run_name="package", parent_run_id=run_id, description=note
+        ),
+    ):
         mlflow.set_tags({"device_class": name, "level": "package", "campaign": package.source, "alias": alias})
         mlflow.log_metrics(rounded({**(metrics or {}), **_comparison_metrics(comparison)}))
         _log_files(mlflow, package, comparison)

@@ -78,8 +78,10 @@ def log_runs(classes: Sequence[ClassRun], campaign: str, note: str, training: st
     class_runs, model_uris = {}, {}
     common = {"campaign": campaign, "runtime": runtime, "git_revision": git_revision()}
     tags = {**common, "level": "campaign", TRAINING_TAG: training}
-    start = mlflow.start_run(experiment_id=experiment, run_name=campaign, description=note, tags=tags)
-    with store_errors(), start as top:
+    with (
+        store_errors(),
+        mlflow.start_run(experiment_id=experiment, run_name=campaign, description=note, tags=tags) as top,
+    ):
         mlflow.log_metric("device_classes", len(classes))
         for one in classes:
             tags = {**common, "level": "device class", "device_class": one.device_class}

@@ -80,6 +80,10 @@ def test_manifest_names_every_file_with_its_hash(package_file: Path) -> None:
         name: hashlib.sha256(data).hexdigest() for name, data in files.items()
     }
     assert manifest["created_from"]["campaigns"] == ["synthetic"]
+    reader = Path(__file__).parents[2] / "agent/include/splitfleet"
+    assert {name for name in files if name.endswith(".hpp")} == {
+        f"include/splitfleet/{path.name}" for path in reader.glob("*.hpp")
+    }
     assert not any(name.endswith((".pkl", ".pickle", ".joblib")) for name in files)
 
 

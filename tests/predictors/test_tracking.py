@@ -195,7 +195,7 @@ def test_what_a_broken_upload_left_is_removed(runs: TrainingRuns, client: Any, t
     top = client.create_run(whole.info.experiment_id, tags=tags)
     below = client.create_run(whole.info.experiment_id, tags={"mlflow.parentRunId": top.info.run_id})
     client.set_terminated(below.info.run_id)
-    again = log_training([trained], "broken")
+    again = log_training([synthetic.with_one_predictor(trained)], "broken")
     assert {client.get_run(run.info.run_id).info.lifecycle_stage for run in (top, below)} == {"deleted"}
     assert client.get_run(again.campaign_run).info.lifecycle_stage == "active"
     assert client.get_run(runs.campaign_run).info.lifecycle_stage == "active", "another campaign's"

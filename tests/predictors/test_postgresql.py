@@ -19,13 +19,13 @@ import pytest
 from splitfleet.predictors import registry
 from splitfleet.predictors.package import build_package
 from splitfleet.predictors.package_transfer import download_package, import_package
-from splitfleet.predictors.planner import plan_layers
-from splitfleet.predictors.train import train_class
+from splitfleet.predictors.split_table import SplitTable
+from splitfleet.predictors.train import ClassModels
 from splitfleet.predictors.training_runs import log_training
 
 from ..faults.test_mlflow import answers, free_port, kill
 from ..infra.phones import wait_until
-from ..predictors import synthetic
+from . import synthetic
 
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 NAME = synthetic.DEVICE_CLASS
@@ -85,20 +85,17 @@ def mlflow_server(folder: Path, store: str) -> Iterator[str]:
         process.wait()
 
 
-def test_packages_on_a_server_with_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    traces = synthetic.traces(tmp_path / "campaign", synthetic.trace_rows(20))
-    trained = train_class(traces, synthetic.PROFILE, seed=7)
-    table = plan_layers(synthetic.layers(2, seed=11), trained.models, synthetic.DEVICE)
-    first = build_package(trained, table, tmp_path / "first.zip")
-    held_out = trained.held_out
-    worse = replace(trained, held_out=held_out.assign(predicted_us=1.5 * held_out["predicted_us"]))
-    second = build_package(worse, table, tmp_path / "second.zip")
+def test_packages_on_a_server_with_postgresql(
+    trained: ClassModels, table: SplitTable, package_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = trained.held_out.assign(predicted_us=1.5 * trained.held_out["predicted_us"])
+    worse = build_package(replace(trained, held_out=held_out), table, tmp_path / "worse.zip")
     with postgresql() as store, mlflow_server(tmp_path / "mlflow", store) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-        runs = log_training([trained], "synthetic")
-        assert registry.register_package(first, run_id=runs.class_runs[NAME]).alias == "champion"
-        assert import_package(second).alias == "challenger"
+        runs = log_training([synthetic.with_one_predictor(trained)], "synthetic")
+        assert registry.register_package(package_file, run_id=runs.class_runs[NAME]).alias == "champion"
+        assert import_package(worse).alias == "challenger"
         listed = [(one.version, one.aliases) for one in registry.list_packages()]
         assert listed == [(2, ("challenger",)), (1, ("champion",))]
-        assert download_package(NAME, tmp_path / "got.zip").path.read_bytes() == first.read_bytes()
-        assert download_package(f"{NAME}@challenger", tmp_path / "2.zip").path.read_bytes() == second.read_bytes()
+        assert download_package(NAME, tmp_path / "got.zip").path.read_bytes() == package_file.read_bytes()
+        assert download_package(f"{NAME}@challenger", tmp_path / "2.zip").path.read_bytes() == worse.read_bytes()
