@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from .learning import LearningCurve
 from .litert_features import litert_features
 from .observations import LEAST_SHAPES, TrainingSet
 from .predictor import GPU_EXECUTION, Predictor
-from .settings import searched_settings
 
 GROUPS = {
     "products": ("conv2d", "linear", "grouped_conv2d"),
@@ -87,7 +86,7 @@ def litert_sets(traces: pd.DataFrame) -> dict[str, TrainingSet]:
     for name, types in GROUPS.items():
         rows = traces[traces["operator_type"].isin(types)]
         if rows["operator"].nunique() >= LEAST_SHAPES:
-            sets[name] = replace(_training_set(rows), settings=searched_settings().get(name, {}))
+            sets[name] = _training_set(rows)
     if not sets:
         raise UserError(
             f"{_only(traces, 'device_class')}: training needs {LEAST_SHAPES} shapes at least of one of "

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,13 +44,10 @@ class TrainingSet:
     time_us: Floats
     repeats: Floats
     runtime: Runtime = "splitfleet"
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def design(self) -> Design:
-        """The target's design; `settings` take the place of its booster's."""
-        design = design_of(self.target, self.runtime)
-        return replace(design, booster={**design.booster, **self.settings})
+        return design_of(self.target, self.runtime)
 
     @cached_property
     def shape_of(self) -> NDArray[np.int64]:
