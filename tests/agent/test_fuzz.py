@@ -1,4 +1,4 @@
-"""Reading job files and split tables: the fuzzer's corpus through the agent, and the fuzzer itself where clang has libFuzzer."""
+"""Reading job files and split tables: the corpus through the agent, and the fuzzer where clang has libFuzzer."""
 
 from __future__ import annotations
 
