@@ -67,10 +67,11 @@ def _class_run(result: LitertTraining) -> ClassRun:
 def _predictor_run(result: LitertTraining, group: str) -> PredictorRun:
     predictor = result.models.predictors[group]
     rows = result.held_out[result.held_out["operator"].isin(predictor.operator_types)]
+    operators = [operator for operator in predictor.operator_types if operator in result.metrics]
     of_operators = {
         f"{operator}/{name}": value
-        for operator in predictor.operator_types
-        if operator in result.metrics
+        for operator in operators
+        if len(operators) > 1
         for name, value in _flat(result.metrics[operator])
     }
     return PredictorRun(

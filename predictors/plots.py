@@ -107,7 +107,8 @@ def error_by_kernel(held_out: pd.DataFrame, title: str) -> Figure:
     axes.set(
         xlim=(-widest, widest), ylim=(-0.6, len(kernels) - 0.4), xlabel="error of the prediction, shape held out (%)"
     )
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    # Over the names as well: they take half of the width.
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 
 

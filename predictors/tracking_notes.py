@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .any_package import AnyPackage
@@ -85,25 +85,31 @@ def litert_campaign_note(name: str, results: Sequence[LitertTraining]) -> str:
 
 def litert_class_note(result: LitertTraining) -> str:
     """The phones, their GPU, and the errors by operator."""
-    rows = [
-        f"| {operator} | {m['n']} | {m['mape']:.1f} % | {m['within_10']:.0f} % | {m['coverage_90']:.0f} % |"
-        for operator, m in result.metrics.items()
-    ]
     point = result.models.operating_point
-    head = "| operator | shapes | MAPE | within 10 % | in 90 % intervals |\n|---|---|---|---|---|\n"
     return (
         f"GPU times of **{', '.join(result.phones)}** ({point['gpu']}, {point['precision']}) under LiteRT's GPU "
-        "delegate. Errors on shapes held out of training:\n\n" + head + "\n".join(rows)
+        f"delegate. Errors on shapes held out of training:\n\n{_errors(result.metrics)}"
     )
 
 
 def litert_predictor_note(result: LitertTraining, group: str) -> str:
-    """What the predictor is for and what it is made of."""
-    predictor = result.models.predictors[group]
+    """What the predictor is for, how good it is, and what it is made of."""
+    types = result.models.predictors[group].operator_types
+    metrics = {operator: figures for operator, figures in result.metrics.items() if operator in types}
     return (
-        f"**{group}** of {result.models.device_class}: GPU time of {', '.join(predictor.operator_types)} from LiteRT's "
-        f"launch. {_FORMULA}; all but the Booster is in `predictor.json`. Shapes are held out in five folds."
+        f"**{group}** of {result.models.device_class}: GPU time of {', '.join(types)} from LiteRT's launch. "
+        f"{_FORMULA}; all but the Booster is in `predictor.json`.\n\nErrors on shapes that were held out:\n\n"
+        + _errors(metrics)
     )
+
+
+def _errors(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    rows = [
+        f"| {operator} | {m['n']} | {m['mape']:.1f} % | {m['within_10']:.0f} % | {m['coverage_90']:.0f} % |"
+        for operator, m in metrics.items()
+    ]
+    head = "| operator | shapes | MAPE | within 10 % | in 90 % intervals |\n|---|---|---|---|---|\n"
+    return head + "\n".join(rows)
 
 
 def _layers(package: AnyPackage) -> list[str]:
