@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from splitfleet.kernels.errors import UserError
 from splitfleet.predictors.breakdown import held_out_metrics
+from splitfleet.predictors.litert_networks import NETWORK, fit_networks, read_networks
 from splitfleet.predictors.litert_package import open_litert_package, write_litert_package
 from splitfleet.predictors.litert_tracking import champion_litert, log_litert
 from splitfleet.predictors.litert_train import (
@@ -64,7 +65,10 @@ def train_imported(folder: Path, *, signing_key: Path | None = None) -> TrainedI
     classes = _by_class(folder)
     sets = {name: litert_sets(traces) for name, traces in classes.items()}
     fitted = fit_classes(sets, _SEED, folder)
-    results = {name: litert_training(traces, sets[name], fitted[name], _SEED) for name, traces in classes.items()}
+    results = {
+        name: with_networks(folder, litert_training(traces, sets[name], fitted[name], _SEED))
+        for name, traces in classes.items()
+    }
     packages = {
         name: write_litert_package(result, folder / "models" / f"{name}.zip") for name, result in results.items()
     }
@@ -76,6 +80,19 @@ def train_imported(folder: Path, *, signing_key: Path | None = None) -> TrainedI
         for name, path in packages.items()
     ]
     return TrainedImport(results, tuple(registered))
+
+
+def with_networks(folder: Path, trained: LitertTraining) -> LitertTraining:
+    """The training with the overhead of the class's networks in `folder` that were measured whole, and their errors.
+
+    Raises UserError where there are such networks, but too few.
+    """
+    networks = read_networks(folder, trained.models.device_class)
+    if not networks:
+        return trained
+    fit = fit_networks(trained, networks)
+    models = replace(trained.models, overhead=fit.overhead)
+    return replace(trained, models=models, metrics={**trained.metrics, NETWORK: {**fit.metrics, "by_kernel": {}}})
 
 
 @dataclass(frozen=True)

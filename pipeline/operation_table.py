@@ -12,7 +12,7 @@ import pyarrow as pa
 from splitfleet.kernels import Conv2d, DepthwiseConv2d, Linear
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.litert.operations import Operation, parse_operation
-from splitfleet.kernels.litert.usc_operations import FUSED, PhoneRows, Timed
+from splitfleet.kernels.litert.usc_operations import FUSED, Listed, PhoneRows, Timed
 
 _NEEDED = ("operator", "time_us")
 _OPTIONAL = ("fused", "network")
@@ -31,14 +31,16 @@ def read_table(path: Path) -> PhoneRows:
     if unknown := [name for name in columns if name not in (*_NEEDED, *_OPTIONAL)]:
         raise UserError(f"{path}: unknown column {unknown[0]}; known: {', '.join((*_NEEDED, *_OPTIONAL))}")
     first = 2 if path.suffix == ".csv" else 1
-    timed = []
+    timed, listed = [], []
     for line, row in enumerate(table.to_dict("records"), first):
         try:
-            if row["time_us"].strip():
-                timed.append(_timed(line, {str(name): str(value) for name, value in row.items()}))
+            read = _timed(line, {str(name): str(value) for name, value in row.items()})
+            listed.append(Listed(read.network, read.operation, read.fused))
+            if not math.isnan(read.time_us):
+                timed.append(read)
         except UserError as error:
             raise UserError(f"{path}, line {line}: {error}") from error
-    return PhoneRows(tuple(timed), len(table) - len(timed), {})
+    return PhoneRows(tuple(timed), len(table) - len(timed), {}, tuple(listed))
 
 
 def _load(path: Path) -> pd.DataFrame:
@@ -55,12 +57,15 @@ def _load(path: Path) -> pd.DataFrame:
 
 
 def _timed(line: int, row: dict[str, str]) -> Timed:
-    try:
-        time_us = float(row["time_us"])
-    except ValueError:
-        time_us = math.nan
-    if not (math.isfinite(time_us) and time_us > 0):
-        raise UserError(f"time_us: {row['time_us']!r} is no time in us")
+    """A row; its time is not a number where it has none."""
+    time_us = math.nan
+    if row["time_us"].strip():
+        try:
+            time_us = float(row["time_us"])
+        except ValueError:
+            time_us = 0.0
+        if not (math.isfinite(time_us) and time_us > 0):
+            raise UserError(f"time_us: {row['time_us']!r} is no time in us")
     operation, fused = _without_epilogue(parse_operation(row["operator"].strip()))
     counts = dict.fromkeys(FUSED, 0)
     for name in f"{fused} {row.get('fused', '')}".split():

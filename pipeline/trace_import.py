@@ -20,8 +20,10 @@ from splitfleet.kernels.litert import LitertGpu
 from splitfleet.kernels.litert.operations import lower_operations
 from splitfleet.kernels.litert.usc import PHONE_GPUS
 from splitfleet.kernels.litert.usc_operations import PhoneRows, read_phone
+from splitfleet.predictors.litert_networks import write_networks
 from splitfleet.predictors.traces import write_traces
 
+from .network_import import measured_networks
 from .operation_table import read_table
 from .profile import slug
 
@@ -34,17 +36,26 @@ _CAMPAIGN_FILES = ("campaign.toml", "ledger.sqlite")
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import brought in: traces by operator type, rows without a time, rows that were passed over and why."""
+    """What an import brought in: traces by operator type, rows without a time, rows that were passed over and why.
+
+    `networks` were measured whole.
+    """
 
     path: Path
     device_class: str
     traces: dict[str, int]
     untimed: int
     skipped: dict[str, int]
+    networks: int = 0
 
 
-def import_traces(file: Path, into: Path, *, format: str, phone: str, gpu: str) -> Imported:
+def import_traces(
+    file: Path, into: Path, *, format: str, phone: str, gpu: str, networks: Path | None = None
+) -> Imported:
     """Writes the measurements of one phone in `file` as traces below `into`; a file imported again takes its own place.
+
+    `networks` is a CSV file with the times of whole networks whose operations are in `file`: columns `model` and
+    `PHONE|gpu|float|mean` (usc-mobile-ml), or `network` and `time_us` (table).
 
     Raises UserError for an unknown format or GPU, a folder that a campaign uses, and (with file and line) for what
     cannot be read.
@@ -58,10 +69,16 @@ def import_traces(file: Path, into: Path, *, format: str, phone: str, gpu: str) 
     if not rows.timed:
         raise UserError(f"{file}: no row has a time of {phone}; there is nothing to import")
     name = device_class_of(phone, gpu)
+    columns = ("model", f"{phone}|gpu|float|mean") if format == USC else ("network", "time_us")
+    whole = () if networks is None else measured_networks(networks, rows.listed, *columns)
     path = into / "traces" / f"phone={slug(phone)}" / f"{slug(file.stem)}.parquet"
     write_traces(_traces(file, rows, phone, name, known, gpu), path)
+    if networks is not None:
+        write_networks(whole, name, into / "networks" / f"phone={slug(phone)}" / f"{slug(file.stem)}.parquet")
     types = pd.Series([timed.operation.type for timed in rows.timed]).value_counts()
-    return Imported(path, name, {str(kind): int(count) for kind, count in types.items()}, rows.untimed, rows.skipped)
+    return Imported(
+        path, name, {str(kind): int(count) for kind, count in types.items()}, rows.untimed, rows.skipped, len(whole)
+    )
 
 
 def device_class_of(phone: str, gpu: str) -> str:

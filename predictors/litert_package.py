@@ -8,6 +8,7 @@
 | golden.json | features of some shapes, raw scores and times |
 | metrics.json | errors on held-out shapes |
 | held_out.json | each shape that was held out: measured and predicted time; the target is the type of operator |
+| overhead.json | what whole networks take beside their operators; missing where none was measured |
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from .archive import canonical_json, pack, unpack
 from .golden import check_scores
 from .held_out import HELD_OUT, held_out_file, held_out_rows
 from .litert_train import GROUPS, LitertModels, LitertTraining
+from .network_overhead import NetworkOverhead
 from .predictor import Predictor
 
 KIND = "litert"
-_FIXED = ("golden.json", "metrics.json", "operating_point.json", HELD_OUT)
+_OVERHEAD = "overhead.json"
+_FIXED = ("golden.json", "metrics.json", "operating_point.json", HELD_OUT, _OVERHEAD)
 _MODEL = re.compile(rf"models/({'|'.join(GROUPS)})\.(txt|json)")
 _VECTORS = 8
 _LIBRARIES = ("lightgbm", "numpy", "pandas", "scipy")
@@ -46,6 +49,8 @@ def write_litert_package(trained: LitertTraining, path: Path) -> Path:
         "metrics.json": canonical_json({"schema": 1, "operators": trained.metrics}),
         HELD_OUT: held_out_file(trained.held_out.rename(columns={"operator": "target"})),
     }
+    if trained.models.overhead is not None:
+        files[_OVERHEAD] = canonical_json(trained.models.overhead.to_json())
     for group, predictor in trained.models.predictors.items():
         for name, data in predictor.to_files().items():
             files[f"models/{group}{Path(name).suffix}"] = data
@@ -103,10 +108,14 @@ def read_litert_package(path: Path) -> LitertPackage:
         predictor = predictors[vector["group"]]
         frame = pd.DataFrame([vector["features"]], columns=list(predictor.feature_names), dtype=np.float64)
         check_scores(predictor, frame, vector, f"{path}: golden.json: {vector['operator']}")
+    overhead = None
+    if _OVERHEAD in files:
+        overhead = NetworkOverhead.from_json(_json(files, _OVERHEAD, path), f"{path}: {_OVERHEAD}")
+    point = _json(files, "operating_point.json", path)
     return LitertPackage(
         path,
         manifest,
-        LitertModels(str(manifest["device_class"]), _json(files, "operating_point.json", path), predictors),
+        LitertModels(str(manifest["device_class"]), point, predictors, overhead),
         _json(files, "metrics.json", path)["operators"],
         held_out_rows(_json(files, HELD_OUT, path), f"{path}: {HELD_OUT}"),
     )

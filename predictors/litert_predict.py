@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.litert import LitertGpu
-from splitfleet.kernels.litert.operations import lower_operations, parse_operation
+from splitfleet.kernels.litert.operations import Operation, lower_operations, parse_operation
 
+from .litert_features import FUSED
 from .litert_train import GROUPS, LitertModels
 
 
 def predict_operations(models: LitertModels, texts: Sequence[str]) -> pd.DataFrame:
-    """One row an operator's text: operator, kernel, predicted_us, low_us, high_us (90 %), outside what was measured.
+    """`predict_fused` of operators by their texts; nothing is fused into them.
 
-    Nothing is fused into them. Raises UserError for a text that is no operator, or a type not trained on.
+    Raises UserError for a text that is no operator, or a type not trained on.
     """
-    operations = [parse_operation(text) for text in texts]
+    return predict_fused(models, [(parse_operation(text), {}) for text in texts])
+
+
+def predict_fused(models: LitertModels, listed: Sequence[tuple[Operation, Mapping[str, int]]]) -> pd.DataFrame:
+    """One row an operation: operator (its text), kernel, predicted_us, low_us, high_us (90 %), outside (what was seen).
+
+    Each comes with the layers fused into it, as {"add": 1}; kinds are those of `litert_features.FUSED`. Raises
+    UserError for a type not trained on.
+    """
+    operations = [operation for operation, _ in listed]
     gpu = LitertGpu.from_name(models.operating_point["gpu"])
     table = lower_operations(operations, gpu, models.operating_point["precision"])
+    table = table.assign(**{f"fused_{kind}": [fused.get(kind, 0) for _, fused in listed] for kind in FUSED})
     types = pd.Series([operation.type for operation in operations], index=table.index, dtype=object)
     known = {name for predictor in models.predictors.values() for name in predictor.operator_types}
     if missing := sorted(set(types) - known):

@@ -22,6 +22,7 @@ from .fit_sets import Fitted, fit_sets
 from .fitting import HeldOut
 from .learning import LearningCurve
 from .litert_features import litert_features
+from .network_overhead import NetworkOverhead
 from .observations import LEAST_SHAPES, TrainingSet
 from .predictor import GPU_EXECUTION, Predictor
 
@@ -37,11 +38,15 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class LitertModels:
-    """The predictors of one phone's GPU under LiteRT, by group; one that was measured on too few shapes is missing."""
+    """The predictors of one phone's GPU under LiteRT, by group; one that was measured on too few shapes is missing.
+
+    `overhead` is what whole networks take beside their operators, where some were measured.
+    """
 
     device_class: str
     operating_point: dict[str, str]
     predictors: dict[str, Predictor]
+    overhead: NetworkOverhead | None = None
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,25 @@ class Timed:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """An operation as it stands in a network, measured or not; `fused` is None where nothing tells."""
+
+    network: str
+    operation: Operation
+    fused: dict[str, int] | None
+
+
+@dataclass(frozen=True)
 class PhoneRows:
-    """What a file holds of one phone. `untimed` rows have no time; `skipped` counts measured rows by what they are."""
+    """What a file holds of one phone. `untimed` rows have no time; `skipped` counts measured rows by what they are.
+
+    `listed` has all operations that are known here, in the file's order.
+    """
 
     timed: tuple[Timed, ...]
     untimed: int
     skipped: dict[str, int]
+    listed: tuple[Listed, ...] = ()
 
 
 def fused_layers(kernel: str) -> dict[str, int]:
@@ -70,6 +83,7 @@ def read_phone(path: Path, phone: str) -> PhoneRows:
 def _read(path: Path, lines: Iterator[str], phone: str) -> PhoneRows:
     reader = csv.DictReader(lines, strict=True)
     timed: list[Timed] = []
+    listed: list[Listed] = []
     untimed, skipped = 0, Counter[str]()
     try:
         _check_columns(list(reader.fieldnames or []), phone)
@@ -77,6 +91,7 @@ def _read(path: Path, lines: Iterator[str], phone: str) -> PhoneRows:
             if None in row or None in row.values():
                 raise UserError(f"not {len(reader.fieldnames or [])} fields, as the first line has")
             time_us, kernel = _time_us(row, phone), row.get(phone + _KERNEL, "")
+            listed += _listed(row, kernel)
             if time_us is None:
                 untimed += 1
             elif kernel.startswith(_PAIR):
@@ -88,7 +103,18 @@ def _read(path: Path, lines: Iterator[str], phone: str) -> PhoneRows:
                 timed.append(Timed(reader.line_num, row["model"], operation, time_us, fused_layers(kernel)))
     except (UserError, csv.Error) as error:
         raise UserError(f"{path}, line {reader.line_num}: {error}") from error
-    return PhoneRows(tuple(timed), untimed, dict(skipped))
+    return PhoneRows(tuple(timed), untimed, dict(skipped), tuple(listed))
+
+
+def _listed(row: dict[str, str], kernel: str) -> list[Listed]:
+    """A row as part of its network, if it is known here. Only a row with a time must be right."""
+    if row["operation"] not in _READERS:
+        return []
+    try:
+        operation = _READERS[row["operation"]](row["operation"], row["feature"])
+    except UserError:
+        return []
+    return [Listed(row["model"], operation, fused_layers(kernel) if kernel else None)]
 
 
 def _check_columns(columns: list[str], phone: str) -> None:

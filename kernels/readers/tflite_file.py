@@ -134,7 +134,7 @@ class _Graph:
         number = code.BuiltinCode()
         if number == self._custom:
             return str(code.CustomCode() or b"CUSTOM", "utf-8", "replace")
-        return self.names_of_codes.get(number, f"operation {number}")
+        return str(self.names_of_codes.get(number, f"operation {number}"))
 
     @property
     def _custom(self) -> int:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from splitfleet.kernels.errors import UserError
+
 from .campaign import PhoneOption
 from .host import ClusterOption
 from .output import JsonFlag, print_json, print_table
@@ -115,19 +117,37 @@ def report(folder: Folder, json: JsonFlag = False) -> None:
 
 def predict(
     device: Annotated[str, typer.Argument(help="A device class in the registry, or a package file (zip).")],
-    op: Annotated[str, typer.Option(help="An operator, as linear:rows=50,in=768,out=3072.")],
+    op: Annotated[str | None, typer.Option(help="An operator, as linear:rows=50,in=768,out=3072.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A network: a .tflite or .onnx file.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Predict an operator's times on a device, and the split with the least expected time."""
-    from splitfleet.kernels import parse_operator
-    from splitfleet.predictors.package import open_package
-
-    operator = parse_operator(op)
+    """Predict an operator's or a whole network's times on a device, and the splits with the least expected time."""
+    if (op is None) == (model is None):
+        raise UserError("predict takes either --op or --model")
     path = Path(device)
     if not path.is_file():
         from splitfleet.predictors.registry import champion_package
 
         path = champion_package(device)
+    if model is not None:
+        from splitfleet.pipeline.network_prediction import predict_model
+
+        times = predict_model(path, model)
+        if json:
+            print_json(times.to_json())
+            return
+        from .network import show_network
+
+        show_network(times)
+    elif op is not None:
+        _predict_operator(path, op, json)
+
+
+def _predict_operator(path: Path, op: str, json: bool) -> None:
+    from splitfleet.kernels import parse_operator
+    from splitfleet.predictors.package import open_package
+
+    operator = parse_operator(op)
     package = open_package(path)
     prediction, decision = package.predict(operator), package.plan(operator)
     if json:
