@@ -11,8 +11,8 @@ import pandas as pd
 from splitfleet.kernels.errors import UserError
 from splitfleet.predictors.breakdown import held_out_metrics
 from splitfleet.predictors.litert_networks import NETWORK, fit_networks, read_networks
-from splitfleet.predictors.litert_package import open_litert_package, write_litert_package
-from splitfleet.predictors.litert_tracking import champion_litert, log_litert
+from splitfleet.predictors.litert_package import read_litert_package, write_litert_package
+from splitfleet.predictors.litert_tracking import champion_or_provisional, log_litert
 from splitfleet.predictors.litert_train import (
     LitertTraining,
     evaluate_litert,
@@ -98,12 +98,14 @@ def with_networks(folder: Path, trained: LitertTraining) -> LitertTraining:
 @dataclass(frozen=True)
 class Evaluation:
     """A row for each phone and operator, and what was left out: types of operator that a model was not trained on.
+    `provisional` are the classes whose adopted phone's package was taken, since they have no champion.
 
     All figures of a row but `n` and `out_of_range` (shapes) are percent.
     """
 
     rows: list[dict[str, Any]]
     unknown: dict[str, list[str]]
+    provisional: tuple[str, ...] = ()
 
 
 def evaluate_imported(folder: Path, model: Path | None = None) -> Evaluation:
@@ -113,9 +115,12 @@ def evaluate_imported(folder: Path, model: Path | None = None) -> Evaluation:
 
     Raises UserError when there are no traces, no model, or only types of operator that the model was not trained on.
     """
-    rows, unknown = [], {}
+    rows, unknown, provisional = [], {}, []
     for name, traces in _by_class(folder).items():
-        models = open_litert_package(_package(name, model))
+        package = read_litert_package(_package(name, model))
+        models = package.models
+        if model is None and "provisional" in package.manifest:
+            provisional.append(name)
         if left_out := unknown_operators(models, traces):
             unknown[name] = left_out
         for phone, of_phone in traces.groupby("phone"):
@@ -124,7 +129,7 @@ def evaluate_imported(folder: Path, model: Path | None = None) -> Evaluation:
                 named = {"phone": str(phone), "processor": "gpu", "operator": str(operator)}
                 numbers = {key: figures[figure] for key, figure in _FIGURES.items()}
                 rows.append({**named, **numbers, "out_of_range": int(shapes["outside"].sum())})
-    return Evaluation(rows, unknown)
+    return Evaluation(rows, unknown, tuple(provisional))
 
 
 def _by_class(folder: Path) -> dict[str, pd.DataFrame]:
@@ -138,7 +143,7 @@ def _by_class(folder: Path) -> dict[str, pd.DataFrame]:
 
 def _package(device_class: str, model: Path | None) -> Path:
     if model is None:
-        return champion_litert(device_class)
+        return champion_or_provisional(device_class)
     if model.is_file():
         return model
     for path in (model / "models" / f"{device_class}.zip", model / f"{device_class}.zip"):

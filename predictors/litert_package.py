@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -41,8 +42,11 @@ _VECTORS = 8
 _LIBRARIES = ("lightgbm", "numpy", "pandas", "scipy")
 
 
-def write_litert_package(trained: LitertTraining, path: Path) -> Path:
-    """Writes the package; it appears at `path` whole or not at all. The same training gives the same bytes."""
+def write_litert_package(trained: LitertTraining, path: Path, provisional: Mapping[str, Any] | None = None) -> Path:
+    """Writes the package; it appears at `path` whole or not at all. The same training gives the same bytes.
+
+    `provisional` says what an adopted phone's models were transferred from; it goes into the manifest.
+    """
     files = {
         "operating_point.json": canonical_json(trained.models.operating_point),
         "golden.json": canonical_json({"vectors": _golden(trained)}),
@@ -60,6 +64,7 @@ def write_litert_package(trained: LitertTraining, path: Path) -> Path:
         "device_class": trained.models.device_class,
         "created_from": {"phones": list(trained.phones), "seed": trained.seed, "training": sets},
         "versions": {name: version(name) for name in _LIBRARIES},
+        **({"provisional": dict(provisional)} if provisional else {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

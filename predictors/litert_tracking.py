@@ -21,7 +21,7 @@ from splitfleet.kernels.litert import LitertGpu
 from splitfleet.kernels.litert.operations import lower_operations, operation_from_json
 
 from .litert_train import LitertTraining
-from .registry import CHAMPION, champion_package, list_packages
+from .registry import CHAMPION, PROVISIONAL, find_version, list_packages, package_file
 from .tracking import ClassRun, PredictorRun, TrainingRuns, log_runs
 from .tracking_leftovers import training_id
 from .tracking_notes import litert_campaign_note, litert_class_note, litert_predictor_note
@@ -40,14 +40,19 @@ def log_litert(results: Sequence[LitertTraining], name: str) -> TrainingRuns:
     return log_runs(classes, name, litert_campaign_note(name, results), training_id(name, data), RUNTIME)
 
 
-def champion_litert(device_class: str) -> Path:
-    """A local file with the champion package of a device class. Raises UserError where there is none."""
+def champion_or_provisional(device_class: str) -> Path:
+    """A local file with the champion package of a device class, or with an adopted phone's provisional one.
+
+    Raises UserError where there is neither.
+    """
     advice = (
         f"train it first (splitfleet train), or name a folder that was trained with --model; store {tracking_uri()}"
     )
-    if not any(one.device_class == device_class and CHAMPION in one.aliases for one in list_packages()):
-        raise UserError(f"{device_class}: no model is registered; {advice}")
-    return champion_package(device_class)
+    aliases = {alias for one in list_packages() if one.device_class == device_class for alias in one.aliases}
+    for alias in (CHAMPION, PROVISIONAL):
+        if alias in aliases:
+            return package_file(find_version(f"{device_class}@{alias}"))
+    raise UserError(f"{device_class}: no model is registered; {advice}")
 
 
 def _class_run(result: LitertTraining) -> ClassRun:

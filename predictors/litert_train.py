@@ -85,16 +85,16 @@ def litert_training(
     return LitertTraining(models, sets, held_out, metrics_of(held_out), phones, seed, learning)
 
 
-def litert_sets(traces: pd.DataFrame) -> dict[str, TrainingSet]:
-    """The training set of each group with enough shapes. Raises UserError where no group has enough."""
+def litert_sets(traces: pd.DataFrame, least: int = LEAST_SHAPES) -> dict[str, TrainingSet]:
+    """The training set of each group with enough shapes, `least`. Raises UserError where no group has enough."""
     sets = {}
     for name, types in GROUPS.items():
         rows = traces[traces["operator_type"].isin(types)]
-        if rows["operator"].nunique() >= LEAST_SHAPES:
+        if rows["operator"].nunique() >= least:
             sets[name] = _training_set(rows)
     if not sets:
         raise UserError(
-            f"{_only(traces, 'device_class')}: training needs {LEAST_SHAPES} shapes at least of one of "
+            f"{_only(traces, 'device_class')}: training needs {least} shapes at least of one of "
             + "; ".join(", ".join(types) for types in GROUPS.values())
         )
     return sets

@@ -111,11 +111,14 @@ class Package:
         return plan_operator(operator, self.models, self.device, step)
 
 
-def build_package(trained: ClassModels, table: SplitTable, path: Path) -> Path:
+def build_package(
+    trained: ClassModels, table: SplitTable, path: Path, provisional: Mapping[str, Any] | None = None
+) -> Path:
     """Writes and verifies the package of one device class; it appears at `path` whole or not at all.
 
-    The same arguments give the same bytes. Raises UserError when the table is another class's or when the operators'
-    features are no longer those of the traces, HarnessError when the profile carries a serial.
+    `provisional` says what an adopted phone's models were transferred from; it goes into the manifest. The same
+    arguments give the same bytes. Raises UserError when the table is another class's or when the operators' features
+    are no longer those of the traces, HarnessError when the profile carries a serial.
     """
     models = trained.models
     if table.device_class != models.device_class:
@@ -145,6 +148,7 @@ def build_package(trained: ClassModels, table: SplitTable, path: Path) -> Path:
             "training": data,
         },
         "versions": {name: _version(name) for name in _LIBRARIES},
+        **({"provisional": dict(provisional)} if provisional else {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

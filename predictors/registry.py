@@ -1,7 +1,8 @@
 """The model registry: every device class is a registered model, its versions are its packages.
 
 The alias `champion` is the version in use; a version that may not take its place is the `challenger`, with the reason
-in a tag. Signatures lie in the runs that the versions came from.
+in a tag. What `splitfleet adopt` made is `provisional` and takes nobody's place. Signatures lie in the runs that the
+versions came from.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from .tracking_store import connect, experiment_id, is_empty_store, rounded, sto
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+PROVISIONAL = "provisional"
+_ALIASES = (CHAMPION, CHALLENGER, PROVISIONAL)
 KIND_TAG = "splitfleet.kind"
 SHA256_TAG = "package_sha256"
 _SIGNATURES = "signature"
@@ -77,8 +80,9 @@ def register_package(
     """Registers a package as the next version of its device class's model, as champion or as challenger.
 
     The first version is the champion; a later one only if it is not worse on the shapes that both hold out
-    (`champions.compare`). `run_id` is the device class's training run, under which the package's own run is put;
-    `metrics` go into that run, `tags` onto the version. A signature beside the package goes along.
+    (`champions.compare`). A package that says of itself that it is provisional is neither. `run_id` is the device
+    class's training run, under which the package's own run is put; `metrics` go into that run, `tags` onto the version.
+    A signature beside the package goes along.
 
     Raises UserError when the package is damaged or the store cannot be used.
     """
@@ -168,6 +172,14 @@ def signature_file(version: Version, folder: Path) -> Path | None:
     return next(iter(sorted(Path(found).iterdir())), None)
 
 
+def champions(kind: str) -> list[Path]:
+    """Local files with the champions of a kind (`AnyPackage.kind`), by device class.
+
+    Raises UserError when the store cannot be used.
+    """
+    return [package_file(one) for one in list_packages() if one.kind == kind and CHAMPION in one.aliases]
+
+
 def champion_package(device: str) -> Path:
     """A local file with the champion package of a device class: in the store itself where that is local.
 
@@ -186,6 +198,9 @@ def nearest_devices(device: str) -> list[str]:
 
 def _judge(mlflow: ModuleType, package: AnyPackage) -> tuple[Comparison | None, str, str]:
     """The comparison with the champion, if there is one, and which alias the package gets for which reason."""
+    if about := package.manifest.get(PROVISIONAL):
+        elders = ", ".join(about["elders"])
+        return None, PROVISIONAL, f"{about['shapes_probed']} shapes were probed, the rest is learnt from {elders}"
     with store_errors():
         found = mlflow.MlflowClient().search_registered_models(filter_string=f"name = '{package.device_class}'")
     champion = found[0].aliases.get(CHAMPION) if found else None
@@ -300,7 +315,7 @@ def _version(item: Any, aliases: Mapping[str, str], kind: str) -> Version:
         cpu,
         speedup,
         tags.get("signed_by", ""),
-        tags.get(f"{CHAMPION}_reason") or tags.get(f"{CHALLENGER}_reason", ""),
+        next((tags[key] for alias in _ALIASES if (key := f"{alias}_reason") in tags), ""),
         tags.get(SHA256_TAG, ""),
         str(item.run_id),
     )

@@ -12,6 +12,7 @@ import typer
 
 from splitfleet.kernels.errors import HarnessError, SplitfleetError
 
+from .adopt import add_verb as add_adopt_verb
 from .agent import app as agent_verbs
 from .campaign import app as campaign_verbs
 from .devices import add_verbs as add_device_verbs
@@ -38,7 +39,7 @@ app.add_typer(package_verbs, name="package")
 app.add_typer(kernel_verbs, name="kernels")
 app.add_typer(agent_verbs, name="agent")
 app.add_typer(trace_verbs, name="traces")
-for add_verbs in (add_device_verbs, add_doctor_verb, add_model_verbs, add_tune_verb, add_ui_verb):
+for add_verbs in (add_adopt_verb, add_device_verbs, add_doctor_verb, add_model_verbs, add_tune_verb, add_ui_verb):
     add_verbs(app)
 
 

@@ -70,6 +70,8 @@ def evaluate(
     found = evaluate_imported(folder, model)
     for name, types in found.unknown.items():
         typer.echo(f"{name}: left out, since its predictors were not trained on them: {', '.join(types)}", err=True)
+    for name in found.provisional:
+        typer.echo(f"{name}: has no champion; its provisional package is taken", err=True)
     if json:
         print_json({"rows": found.rows})
         return

@@ -1,0 +1,1 @@
+"""Makes the list of shapes on which new phones are probed."""
