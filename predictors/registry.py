@@ -148,7 +148,7 @@ def find_version(reference: str, version: int | None = None) -> Version:
     for one in of_class:
         if wanted == str(one.version) or wanted in one.aliases:
             return one
-    known = ", ".join(str(one.version) for one in of_class)
+    known = ", ".join(" ".join((str(one.version), *(f"({alias})" for alias in one.aliases))) for one in of_class)
     raise UserError(f"{name} has no version {wanted!r}; there are {known}. `splitfleet package list` shows all")
 
 

@@ -86,7 +86,7 @@ def test_versions_are_found_by_number_and_alias(versions: dict[str, registry.Reg
     assert registry.find_version(NAME).version == 3
     assert registry.find_version(f"{NAME}@1").version == 1
     assert registry.find_version(f"{NAME}@champion").version == 3
-    with pytest.raises(UserError, match=r"has no version 'challenger'; there are 3, 2, 1"):
+    with pytest.raises(UserError, match=r"has no version 'challenger'; there are 3 \(champion\), 2, 1\."):
         registry.find_version(f"{NAME}@challenger")
     with pytest.raises(UserError, match=rf"unknown device class 'synthetic-ffffffff'; nearest: {NAME}\."):
         registry.find_version("synthetic-ffffffff")
