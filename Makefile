@@ -50,7 +50,7 @@ test-rest:
 # Several processes, each with phones of its own: most of the time is waiting.
 faults: install
 	SPLITFLEET_FAULT_RUNS=$${SPLITFLEET_FAULT_RUNS:-20} SPLITFLEET_FAULT_SEED=$${SPLITFLEET_FAULT_SEED:-$$(date +%s)} \
-		$(BIN)/python -m pytest tests/faults -n $${SPLITFLEET_FAULT_PROCESSES:-4}
+		$(BIN)/python -m pytest tests/faults -n $${SPLITFLEET_FAULT_PROCESSES:-2}
 
 bench: install
 	$(BIN)/python -m pytest tests/bench -s -q -o python_files='bench_*.py' -o python_functions='bench_*'
