@@ -62,9 +62,11 @@ TRANSFER_BYTES = tuple(4096 * 4**power for power in range(8))
 
 
 class Measure(Section):
-    """What is measured of each operator, and how."""
+    """What is measured of each operator, and how. `coexec_share`: for so many of the samples, a layer's two halves are
+    among them and are also executed at once."""
 
     samples: Samples = Samples()
+    coexec_share: float = Field(default=0.2, ge=0, le=0.5)
     threads: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | Literal["all"] = (1,)
     joins: tuple[Join, ...] = ("svm_poll", "event_wait", "finish")
     checked_joins: int = Field(default=REQUIRED_JOINS, ge=0, le=10_000_000)
@@ -102,13 +104,15 @@ class Measure(Section):
 
 
 class Publish(Section):
-    """How much of a split table is proved on the phone. It may change between two runs of a campaign.
+    """How much of a split table is measured on the phone. It may change between two runs of a campaign.
 
+    `calibrate_layers`: so many layers at most whose split may pay are measured a few times before they are planned.
     `validate_layers`: so many layers are measured again as planned, all-CPU and all-GPU, interleaved.
     `search_layers`: for so many of them, every cut is measured first: all multiples of 4 where these are at most
     `search_cuts`, else so many evenly spaced ones.
     """
 
+    calibrate_layers: int = Field(default=100, ge=0)
     validate_layers: int = Field(default=24, ge=0)
     search_layers: int = Field(default=8, ge=0)
     search_cuts: int = Field(default=64, ge=1, le=10_000)

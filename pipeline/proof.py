@@ -2,13 +2,14 @@
 
 Two rounds. First, for a few layers, every cut is measured (the search). A search's winner is flattered by having been
 picked, so it counts no further: in the second round the plan, the winner, all-CPU and all-GPU are measured again,
-interleaved, and only these times are reported. With them run the two halves of the split, each alone: how much longer
-they take together is what CPU and GPU, which share their memory, cost each other.
+interleaved, and only these times are reported. So is the cut that the predictors alone would have taken, where
+calibration changed it. With them run the two halves of the split, each alone: how much longer they take together is
+what CPU and GPU, which share their memory, cost each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -21,40 +22,33 @@ from splitfleet.predictors.split_table import Join, Measured, SplitDecision
 from .campaign import Publish, Repeat
 from .jobs import Job, JobFactory
 from .profile import DeviceProfile
+from .ways import Traces, Way, all_cpu, all_gpu, planned, valid, variants_of, wall_us
 
 _CPU_HALF, _GPU_HALF = "cpu_half", "gpu_half"
-
-Traces = Mapping[str, Mapping[Hashable, Any]]
-"""Accepted traces by job id, a row of the trace table each."""
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to run an operator: the CPU computes channels [0, cut)."""
-
-    cut: int
-    threads: int
-    join: Join | None
 
 
 @dataclass(frozen=True)
 class LayerProof:
-    """The jobs that prove one layer: `search` by the way each job runs, `comparison` once the winner is known."""
+    """The jobs that prove one layer: `search` by the way each job runs, `comparison` once the winner is known.
+
+    `first` is the decision from the predictors alone; None where the plan was not calibrated.
+    """
 
     decision: SplitDecision
     search: dict[Way, Job]
     comparison: Job | None = None
     winner: Way | None = None
+    first: SplitDecision | None = None
 
     @property
     def joint(self) -> Way | None:
         """The split whose halves are also run alone: the plan's, else the winner's; None where neither is a split."""
-        ways = (_plan(self.decision), self.winner)
+        ways = (planned(self.decision), self.winner)
         return next((way for way in ways if way and 0 < way.cut < self.decision.operator.channels), None)
 
 
 @dataclass(frozen=True)
-class Interference:
+class HalvesTogether:
     """Median times in us of the halves of one split, each alone and both at once (the GPU's on the device's clock)."""
 
     operator: Operator
@@ -91,8 +85,14 @@ def choose_layers(
     return [decision.operator for decision in chosen], {decision.operator for decision in searched}
 
 
-def search_jobs(decision: SplitDecision, publish: Publish, profile: DeviceProfile, join: Join) -> LayerProof:
-    """Every cut, as far as the campaign's number of cuts goes, the planned one and the single processors among them.
+def search_jobs(
+    decision: SplitDecision,
+    publish: Publish,
+    profile: DeviceProfile,
+    join: Join,
+    first: SplitDecision | None = None,
+) -> LayerProof:
+    """Every cut, as far as the campaign's number of cuts goes, the planned ones and the single processors among them.
 
     The threads are the planned ones, the join is the class's cheapest.
     """
@@ -101,10 +101,10 @@ def search_jobs(decision: SplitDecision, publish: Publish, profile: DeviceProfil
     repeat = Repeat(warmup=2, min_count=repetitions, max_count=repetitions, min_time_us=0, max_time_us=400_000)
     make = JobFactory(profile, repeat)
     step = CUT_MULTIPLE * -(-cuts(operator).size // publish.search_cuts)
-    inside = {*cuts(operator, step).tolist(), decision.cut} - {0, operator.channels}
-    ways = [Way(0, 0, join), Way(operator.channels, decision.cpu_threads, None)]
-    ways += [Way(cut, threads, join) for cut in sorted(inside)]
-    return LayerProof(decision, {way: _job(make, operator, way) for way in ways})
+    asked = {decision.cut} | ({first.cut} if first else set())
+    inside = {*cuts(operator, step).tolist(), *asked} - {0, operator.channels}
+    ways = [Way(0, 0, join), all_cpu(decision), *(Way(cut, threads, join) for cut in sorted(inside))]
+    return LayerProof(decision, {way: way.job(make, operator) for way in ways}, first=first)
 
 
 def comparison_job(proof: LayerProof, publish: Publish, profile: DeviceProfile, traces: Traces) -> LayerProof:
@@ -112,13 +112,13 @@ def comparison_job(proof: LayerProof, publish: Publish, profile: DeviceProfile, 
     decision = proof.decision
     operator = decision.operator
     winner = _winner(proof.search, traces)
-    ways = [_plan(decision), Way(operator.channels, decision.cpu_threads, None), Way(0, 0, decision.gpu_join)]
-    if winner is not None:
-        ways.append(winner)
+    ways = [planned(decision), all_cpu(decision), all_gpu(decision)]
+    ways += [planned(proof.first)] if proof.first else []
+    ways += [winner] if winner else []
     make = JobFactory(profile, Repeat(warmup=2, max_time_us=10_000_000))
-    proof = LayerProof(decision, proof.search, None, winner)
+    proof = replace(proof, comparison=None, winner=winner)
     # A way that comes twice, as a plan that is all-GPU, is executed once.
-    jobs = {_name(way): _job(make, operator, way) for way in ways}
+    jobs = {way.name: way.job(make, operator) for way in ways}
     joint = proof.joint
     # In other precisions the joint run's kernel is another one: it converts what it shares with the CPU.
     if joint and profile.conditions.precision == "fp32":
@@ -129,46 +129,48 @@ def comparison_job(proof: LayerProof, publish: Publish, profile: DeviceProfile, 
 
 def measured(proof: LayerProof, traces: Traces) -> Measured | None:
     """What the comparison says; None where the phone gave no valid result."""
-    trace = traces.get(proof.comparison.id) if proof.comparison else None
-    if trace is None or trace["status"] != "ok":
+    trace = valid(proof.comparison, traces)
+    if trace is None:
         return None
-    decision = proof.decision
-    times = {variant["name"]: np.asarray(variant["wall_ns"]) / 1e3 for variant in trace["variants"]}
-    medians = {name: float(np.median(values)) for name, values in times.items()}
-    winner = proof.winner
+    decision, winner = proof.decision, proof.winner
+    variants = variants_of(trace)
+    medians = {name: wall_us(variant) for name, variant in variants.items()}
     return Measured(
-        plan_us=medians[_name(_plan(decision))],
-        cpu_us=medians[_name(Way(decision.operator.channels, decision.cpu_threads, None))],
-        gpu_us=medians[_name(Way(0, 0, decision.gpu_join))],
-        repetitions=min(len(values) for values in times.values()),
+        plan_us=medians[planned(decision).name],
+        cpu_us=medians[all_cpu(decision).name],
+        gpu_us=medians[all_gpu(decision).name],
+        repetitions=min(len(variant["wall_ns"]) for variant in variants.values()),
         search_cut=None if winner is None else winner.cut,
-        search_us=None if winner is None else medians[_name(winner)],
+        search_us=None if winner is None else medians[winner.name],
     )
 
 
-def interference(proof: LayerProof, traces: Traces) -> Interference | None:
-    """How much the halves slow each other down; None without a split whose halves ran alone, or a valid result."""
-    trace = traces.get(proof.comparison.id) if proof.comparison else None
-    joint = proof.joint
-    if joint is None or trace is None or trace["status"] != "ok":
+def first_us(proof: LayerProof, traces: Traces) -> float | None:
+    """What the plan from the predictors alone took in the comparison; None where it was not calibrated, or failed."""
+    trace = valid(proof.comparison, traces)
+    if trace is None or proof.first is None:
         return None
-    variants = {variant["name"]: variant for variant in trace["variants"]}
+    return wall_us(variants_of(trace)[planned(proof.first).name])
+
+
+def halves_together(proof: LayerProof, traces: Traces) -> HalvesTogether | None:
+    """How much the halves slow each other down; None without a split whose halves ran alone, or a valid result."""
+    trace, joint = valid(proof.comparison, traces), proof.joint
+    if joint is None or trace is None:
+        return None
+    variants = variants_of(trace)
     if _CPU_HALF not in variants:
         return None
-    both, cpu, gpu = variants[_name(joint)], variants[_CPU_HALF], variants[_GPU_HALF]
-    return Interference(
+    both, cpu, gpu = variants[joint.name], variants[_CPU_HALF], variants[_GPU_HALF]
+    return HalvesTogether(
         proof.decision.operator,
         joint.cut,
         joint.threads,
-        cpu_alone_us=float(np.median(cpu["wall_ns"])) / 1e3,
+        cpu_alone_us=wall_us(cpu),
         cpu_joint_us=float(np.median(both["cpu_ns"])) / 1e3,
         gpu_alone_us=_execution_us(gpu),
         gpu_joint_us=_execution_us(both),
     )
-
-
-def _execution_us(variant: Mapping[str, Any]) -> float:
-    return float(np.median(np.asarray(variant["end_ns"]) - np.asarray(variant["start_ns"]))) / 1e3
 
 
 def search_curve(proof: LayerProof, traces: Traces) -> dict[int, float]:
@@ -176,8 +178,8 @@ def search_curve(proof: LayerProof, traces: Traces) -> dict[int, float]:
     return {way.cut: time for way, time in _times(proof.search, traces).items()}
 
 
-def _plan(decision: SplitDecision) -> Way:
-    return Way(decision.cut, decision.threads, decision.join)
+def _execution_us(variant: Mapping[str, Any]) -> float:
+    return float(np.median(np.asarray(variant["end_ns"]) - np.asarray(variant["start_ns"]))) / 1e3
 
 
 def _winner(search: Mapping[Way, Job], traces: Traces) -> Way | None:
@@ -186,21 +188,5 @@ def _winner(search: Mapping[Way, Job], traces: Traces) -> Way | None:
 
 
 def _times(search: Mapping[Way, Job], traces: Traces) -> dict[Way, float]:
-    rows = {way: traces.get(job.id) for way, job in search.items()}
-    return {
-        way: float(np.median(np.asarray(row["wall_ns"]))) / 1e3
-        for way, row in rows.items()
-        if row is not None and row["status"] == "ok"
-    }
-
-
-def _job(make: JobFactory, operator: Operator, way: Way) -> Job:
-    if way.join is None:
-        return make.cpu(operator, way.threads)
-    if way.cut == 0:
-        return make.gpu(operator, way.join)
-    return make.coexec(operator, way.cut, way.threads, way.join)
-
-
-def _name(way: Way) -> str:
-    return f"cut={way.cut} threads={way.threads} join={way.join or 'none'}"
+    found = {way: valid(job, traces) for way, job in search.items()}
+    return {way: wall_us(trace) for way, trace in found.items() if trace is not None}

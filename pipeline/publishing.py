@@ -10,38 +10,42 @@ from typing import Any
 
 from rich.console import Console
 
-from splitfleet.kernels.errors import DeviceError
+from splitfleet.kernels.errors import DeviceError, UserError
 from splitfleet.predictors.models import DeviceModels
 from splitfleet.predictors.package import build_package
-from splitfleet.predictors.planner import plan_layers
 from splitfleet.predictors.registry import register_package
 from splitfleet.predictors.revision import git_revision
 from splitfleet.predictors.signing import renew_signature
-from splitfleet.predictors.split_table import SplitTable
+from splitfleet.predictors.split_table import SplitEntry, SplitTable
 from splitfleet.predictors.traces import read_traces
+from splitfleet.predictors.train import ClassModels
 
+from .calibrating import MOST_MEASUREMENTS, Calibrating
 from .campaign import Campaign, Phones
 from .campaign_run import campaign_of
 from .fleet import Fleet
+from .phone_seconds import PhoneSeconds, phone_seconds
 from .profile import DeviceProfile
 from .progress import Progress, progress_on
 from .proof import (
-    Interference,
+    HalvesTogether,
     LayerProof,
-    Traces,
     choose_layers,
     comparison_job,
-    interference,
+    first_us,
+    halves_together,
     measured,
     search_curve,
     search_jobs,
 )
+from .proved import Proved, corrected
 from .splits import split_figures
-from .training import same_training
+from .training import TrainedClass, same_training
 from .tuning_store import conditions_of
+from .ways import Traces
 
 PUBLISHED = "published"
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,17 @@ class Published:
 
 @dataclass
 class _ClassPlan:
-    profile: DeviceProfile
-    models: DeviceModels
+    calibrating: Calibrating
     table: SplitTable
     proofs: list[LayerProof]
+
+    @property
+    def models(self) -> DeviceModels:
+        return self.calibrating.models
+
+    @property
+    def profile(self) -> DeviceProfile:
+        return self.calibrating.profile
 
 
 def publish_campaign(
@@ -91,45 +102,92 @@ def publish_campaign(
         present = fleet.profiles()
         for name in sorted(trained.keys() - present.keys()):
             progress.note(f"not published: no phone of {name} is there; attach one and run publish again")
-        plans = {
-            name: _plan(campaign, profile, trained[name][0].models)
-            for name, profile in sorted(present.items())
-            if name in trained
-        }
-        if not plans:
+        there = {name: profile for name, profile in sorted(present.items()) if name in trained}
+        if not there:
             raise DeviceError(
                 f"no phone of a trained device class is there: trained {', '.join(sorted(trained))}; there "
                 f"{', '.join(sorted(present))}. Was the agent or a driver updated? Then run the campaign again"
             )
+        models = {name: trained[name][0].models for name in there}
+        calibrated = _calibrate(fleet, campaign, there, models, folder)
+        plans = {name: _plan(campaign, each) for name, each in calibrated.items()}
         traces = _prove(fleet, campaign, plans, folder)
-    published = []
-    for name, plan in plans.items():
-        models, noted = trained[name]
-        results = {proof.decision.operator: measured(proof, traces) for proof in plan.proofs}
-        table = plan.table.with_measured({operator: result for operator, result in results.items() if result})
-        path = build_package(models, table, folder / "packages" / f"{name}.zip")
-        renew_signature(path, signing_key)
-        figures = split_figures(table)
-        numbers = {key: float(value) for key, value in figures.items() if isinstance(value, int | float)}
-        tags = {"git_revision": git_revision()}
-        registered = register_package(path, run_id=noted.run_id, metrics=numbers, tags=tags)
-        _save(folder, name, registered.version, path, table, plan, traces)
-        published.append(Published(name, registered.version, path, registered.alias, registered.reason))
+    return [_publish(folder, plan, *trained[name], traces, signing_key) for name, plan in plans.items()]
+
+
+def _publish(
+    folder: Path,
+    plan: _ClassPlan,
+    result: ClassModels,
+    noted: TrainedClass,
+    traces: Traces,
+    signing_key: Path | None,
+) -> Published:
+    """Corrects the table by what was measured, and builds, signs and registers the package."""
+    name = plan.models.device_class
+    proved = _proved(plan, traces)
+    table = corrected(plan.table, proved)
+    searches = {proof.decision.operator.label: search_curve(proof, traces) for proof in plan.proofs if proof.search}
+    proof = {
+        "proved": [each.to_json() for each in proved],
+        "searches_us_by_cut": {label: {str(cut): us for cut, us in times.items()} for label, times in searches.items()},
+    }
+    path = build_package(result, table, folder / "packages" / f"{name}.zip", proof=proof)
+    renew_signature(path, signing_key)
+    figures = split_figures(table, proved)
+    numbers = {key: float(value) for key, value in figures.items() if isinstance(value, int | float)}
+    tags = {"git_revision": git_revision()}
+    registered = register_package(path, run_id=noted.run_id, metrics=numbers, tags=tags)
+    published = Published(name, registered.version, path, registered.alias, registered.reason)
+    _save(folder, published, table, plan, proof, traces)
     return published
 
 
-def _plan(campaign: Campaign, profile: DeviceProfile, models: DeviceModels) -> _ClassPlan:
-    table = plan_layers((layer.operator for layer in campaign.layers), models, profile.device)
-    decisions = {entry.decision.operator: entry.decision for entry in table.entries}
-    chosen, searched = choose_layers(decisions.values(), campaign.publish, campaign.seed)
+def _calibrate(
+    fleet: Fleet,
+    campaign: Campaign,
+    profiles: Mapping[str, DeviceProfile],
+    models: Mapping[str, DeviceModels],
+    folder: Path,
+) -> dict[str, Calibrating]:
+    """Plans every layer, measures those whose split may pay, and plans these again, a few times."""
+    layers = [layer.operator for layer in campaign.layers]
+    classes = {name: Calibrating.of(layers, models[name], profile) for name, profile in profiles.items()}
+    for _ in range(MOST_MEASUREMENTS):
+        jobs = {name: each.next_jobs(campaign.publish.calibrate_layers) for name, each in classes.items()}
+        if not any(jobs.values()):
+            break
+        _run(fleet, jobs)
+        traces = _validation_traces(folder)
+        for each in classes.values():
+            each.take(traces)
+    return classes
+
+
+def _plan(campaign: Campaign, calibrating: Calibrating) -> _ClassPlan:
+    models, publish = calibrating.models, campaign.publish
+    decisions = {operator: plan.decision for operator, plan in calibrating.plans.items()}
+    table = SplitTable.of(models.device_class, models.backend, map(SplitEntry, decisions.values()), models.precision)
+    chosen, searched = choose_layers([entry.decision for entry in table.entries], publish, campaign.seed)
     join, _ = models.costs.gpu_wait()
-    proofs = [
-        search_jobs(decisions[operator], campaign.publish, profile, join)
-        if operator in searched
-        else LayerProof(decisions[operator], {})
-        for operator in chosen
+    proofs = []
+    for operator in chosen:
+        first = calibrating.predicted[operator].decision if operator in calibrating.measured else None
+        proof = LayerProof(decisions[operator], {}, first=first)
+        if operator in searched:
+            proof = search_jobs(decisions[operator], publish, calibrating.profile, join, first)
+        proofs.append(proof)
+    return _ClassPlan(calibrating, table, proofs)
+
+
+def _proved(plan: _ClassPlan, traces: Traces) -> list[Proved]:
+    """What the comparisons say of the layers whose comparison was valid."""
+    calibrations = plan.calibrating.measured
+    return [
+        Proved(proof.decision, result, len(calibrations.get(proof.decision.operator, ())), first_us(proof, traces))
+        for proof in plan.proofs
+        if (result := measured(proof, traces))
     ]
-    return _ClassPlan(profile, models, table, proofs)
 
 
 def _prove(fleet: Fleet, campaign: Campaign, plans: Mapping[str, _ClassPlan], folder: Path) -> Traces:
@@ -153,26 +211,59 @@ def _validation_traces(folder: Path) -> Traces:
     return {str(row["job_id"]): dict(row) for row in rows.to_dict("records")}
 
 
-def _interference_row(found: Interference) -> dict[str, Any]:
+def _together_row(found: HalvesTogether) -> dict[str, Any]:
     slowdowns = {"cpu_slowdown": found.cpu_slowdown, "gpu_slowdown": found.gpu_slowdown}
     return {**asdict(found), "operator": found.operator.label, **slowdowns}
 
 
+def _phone_seconds(folder: Path, plan: _ClassPlan) -> PhoneSeconds:
+    traces = read_traces(folder)
+    of_class = traces[traces["device_class"] == plan.models.device_class]
+    return phone_seconds(list(plan.calibrating.plans), plan.calibrating.every_job, plan.proofs, of_class)
+
+
 def _save(
-    folder: Path, name: str, version: int, path: Path, table: SplitTable, plan: _ClassPlan, traces: Traces
+    folder: Path,
+    published: Published,
+    table: SplitTable,
+    plan: _ClassPlan,
+    proof: Mapping[str, Any],
+    traces: Traces,
 ) -> None:
-    """What was found, for the report: the package has the same figures, but not the searches."""
-    searches = {proof.decision.operator.label: search_curve(proof, traces) for proof in plan.proofs if proof.search}
+    """What was found, for the report."""
+    calibrations = {
+        operator.label: [asdict(each) for each in found] for operator, found in plan.calibrating.measured.items()
+    }
     content = {
         "schema": _SCHEMA,
-        "device_class": name,
-        "version": version,
-        "package": str(path.relative_to(folder)),
-        "joins": asdict(plan.models.costs),
+        "device_class": published.device_class,
+        "version": published.version,
+        "package": str(published.path.relative_to(folder)),
+        "joins": plan.models.costs.to_json(),
+        "interference": plan.models.interference.to_json(),
         "split_table": table.to_json(),
-        "searches_us_by_cut": searches,
-        "interference": [_interference_row(found) for p in plan.proofs if (found := interference(p, traces))],
+        **proof,
+        "calibrations": calibrations,
+        "halves_together": [_together_row(found) for p in plan.proofs if (found := halves_together(p, traces))],
+        "phone_seconds": asdict(_phone_seconds(folder, plan)),
     }
-    target = folder / PUBLISHED / f"{name}.json"
+    target = folder / PUBLISHED / f"{published.device_class}.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def published_record(folder: Path, device_class: str) -> dict[str, Any] | None:
+    """What publishing found of a device class; None where it was not published.
+
+    Raises UserError for a record of another version, or a damaged one.
+    """
+    path = folder / PUBLISHED / f"{device_class}.json"
+    if not path.exists():
+        return None
+    try:
+        data: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if data["schema"] != _SCHEMA:
+            raise ValueError(f"schema {data['schema']!r}, this version reads {_SCHEMA}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a record of publishing ({error}); run: splitfleet publish {folder}") from None
+    return data

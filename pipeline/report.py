@@ -19,12 +19,13 @@ from .join_record import joins_before
 from .ledger import Ledger
 from .overheads import chain_figures, join_order, join_rows, transfer_rows
 from .profile import load_profiles
-from .publishing import PUBLISHED
+from .proved import Proved
+from .publishing import published_record
 from .splits import layer_rows, split_figures
 from .training import TRAINING_FILE, trained_classes
 from .units import unit_figures
 
-REPORT_SCHEMA = 1
+REPORT_SCHEMA = 2
 
 
 def campaign_report(folder: Path) -> dict[str, Any]:
@@ -87,17 +88,27 @@ def _polling(folder: Path, name: str, traces: pd.DataFrame) -> dict[str, Any]:
     return {"allowed": checked.allow_polling, "reason": checked.verdict}
 
 
+_NOT_PUBLISHED: dict[str, Any] = {
+    "splits": None,
+    "layers": [],
+    "joins": None,
+    "interference": None,
+    "halves_together": [],
+    "phone_seconds": None,
+    "package": None,
+}
+
+
 def _published(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / PUBLISHED / f"{name}.json"
-    if not path.exists():
-        return {"splits": None, "layers": [], "joins": None, "interference": [], "package": None}
-    data = json.loads(path.read_text("utf-8"))
-    table = SplitTable.from_json(data["split_table"], str(path))
+    data = published_record(folder, name)
+    if data is None:
+        return _NOT_PUBLISHED
+    table = SplitTable.from_json(data["split_table"], name)
+    proved = [Proved.from_json(item) for item in data["proved"]]
     return {
-        "splits": split_figures(table),
-        "layers": layer_rows(table),
-        "joins": data["joins"],
-        "interference": data.get("interference", []),
+        "splits": split_figures(table, proved),
+        "layers": layer_rows(proved),
+        **{key: data[key] for key in ("joins", "interference", "halves_together", "phone_seconds")},
         "package": {"path": str(folder / data["package"]), "version": data["version"]},
     }
 

@@ -1,7 +1,8 @@
 """Which operators are measured: a deterministic sample around the campaign's layers.
 
 A split needs the times of slices of a layer along its output channels, so most samples are such slices; the rest are
-neighbours with jittered sizes, so that predictors generalise to layers that nobody listed.
+neighbours with jittered sizes, so that predictors generalise to layers that nobody listed. Some slices are the two
+halves of a layer, which are also executed together: what both at once cost each other is learnt from these.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import cycle
 from random import Random
 from typing import Any
 
@@ -36,18 +38,38 @@ def sample_operators(campaign: Campaign) -> list[Operator]:
 
     The same campaign gives the same operators in the same order, on every device class.
     """
-    layers = list(dict.fromkeys(layer.operator for layer in campaign.layers))
     chosen = dict.fromkeys(half for layer in campaign.layers for half in _halves(layer.operator, layer.cut))
+    joint = [half for operator, cut in sample_joint(campaign) for half in _halves(operator, (cut,))]
     for type_name, count in campaign.measure.samples.model_dump().items():
         random = Random(f"{campaign.seed} {type_name}")
-        of_type = [layer for layer in layers if layer.type == type_name]
-        chosen.update(dict.fromkeys(_around(of_type, count, random)))
+        of_type = [layer for layer in _layers(campaign) if layer.type == type_name]
+        halves = [half for half in joint if half.type == type_name]
+        chosen.update(dict.fromkeys(_around(of_type, halves, count, random)))
     return list(chosen)
 
 
+def _layers(campaign: Campaign) -> list[Operator]:
+    return list(dict.fromkeys(layer.operator for layer in campaign.layers))
+
+
+def sample_joint(campaign: Campaign) -> list[tuple[Operator, int]]:
+    """The layers and cuts that are executed by both processors at once: `coexec_share` of each type's samples.
+
+    Both halves are among `sample_operators`, unless these are too few.
+    """
+    pairs = []
+    for type_name, count in campaign.measure.samples.model_dump().items():
+        layers = [layer for layer in _layers(campaign) if layer.type == type_name and layer.channels > CUT_MULTIPLE]
+        random = Random(f"{campaign.seed} {type_name} joint")
+        wanted = round(campaign.measure.coexec_share * count) if layers else 0
+        drawn = random.sample(layers, min(wanted, len(layers))) + random.choices(layers, k=max(0, wanted - len(layers)))
+        pairs += [(layer, CUT_MULTIPLE * random.randint(1, (layer.channels - 1) // CUT_MULTIPLE)) for layer in drawn]
+    return list(dict.fromkeys(pairs))
+
+
 def plan_jobs(campaign: Campaign, profile: DeviceProfile, checked_before: CheckedJoins | None = None) -> list[Job]:
-    """The jobs of one device class: each operator on the GPU and for each thread count on the CPU, each join, and each
-    transfer.
+    """The jobs of one device class: each operator on the GPU and for each thread count on the CPU, some layers by both
+    at once, each join, and each transfer.
 
     Thread counts above the number of cores in the mask, polling without fine-grained SVM, images where there are none
     and transfers larger than one allocation are left out.
@@ -62,7 +84,10 @@ def plan_jobs(campaign: Campaign, profile: DeviceProfile, checked_before: Checke
     if "chain" in measure.modes:
         jobs += [make.gpu(operator, chain_length=measure.chain_length) for operator in operators]
     jobs += [make.cpu(operator, count) for count in threads for operator in operators]
-    for join in allowed_joins(campaign, profile):
+    joins = allowed_joins(campaign, profile)
+    ways = cycle([(count, join) for count in threads for join in joins])
+    jobs += [make.coexec(layer, cut, *next(ways)) for layer, cut in sample_joint(campaign) if joins]
+    for join in joins:
         jobs += _sync_jobs(make, join, threads, measure.checked_joins, checked_before or CheckedJoins())
     return jobs + [make.transfer(operation, size) for operation, size in _transfers(campaign, profile)]
 
@@ -116,11 +141,12 @@ def _halves(operator: Operator, cuts: Iterable[int]) -> list[Operator]:
     return [half for cut in cuts for half in (slice_output(operator, 0, cut), slice_output(operator, cut, channels))]
 
 
-def _around(layers: list[Operator], count: int, random: Random) -> list[Operator]:
-    """`count` different operators: the layers themselves first, then slices and neighbours in turn."""
+def _around(layers: list[Operator], halves: list[Operator], count: int, random: Random) -> list[Operator]:
+    """`count` different operators: the layers themselves first, then the halves, then slices and neighbours in turn."""
     if not layers or count == 0:
         return []
-    chosen = dict.fromkeys(random.sample(layers, min(len(layers), count)))
+    first = dict.fromkeys([*random.sample(layers, min(len(layers), count)), *halves])
+    chosen = dict.fromkeys(list(first)[:count])
     for _ in range(_TRIES_PER_SAMPLE * count):
         if len(chosen) == count:
             break

@@ -1,67 +1,120 @@
-"""What a split table is worth: speed-ups as predicted and as measured, and how near the plans come to a search."""
+"""What a split table is worth: speed-ups as predicted and as measured, and how near the plans come to a search.
+
+All figures are of the layers as planned, before any correction, and a speed-up is over the better single processor.
+Measurements that beat the ideal are counted as faults and left out of the rest.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Any
 
-from splitfleet.predictors.split_table import Measured, SplitEntry, SplitTable
+import numpy as np
 
-FAULT_TOLERANCE = 1.05
-"""Sharing the work can at best add the two processors' rates; a measured time that beats this by more is a fault."""
+from splitfleet.predictors.split_table import SplitTable
+
+from .proved import Proved
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+NEAR_REGRET = 1.03
+"""A plan that takes up to 3 % longer than the search's winner, or than the better processor, is as good as that."""
+
+GAIN = 1.10
+_SIZES = (
+    (1e7, "below 10 MFLOP"),
+    (1e8, "10 to 100 MFLOP"),
+    (1e9, "0.1 to 1 GFLOP"),
+    (float("inf"), "1 GFLOP and more"),
+)
 
 
-def is_fault(measured: Measured) -> bool:
-    """Whether the measured speed-up is more than the processors' rates allow."""
-    ideal_us = measured.cpu_us * measured.gpu_us / (measured.cpu_us + measured.gpu_us)
-    return measured.plan_us * FAULT_TOLERANCE < ideal_us
+def split_figures(table: SplitTable, proved: Sequence[Proved]) -> dict[str, Any]:
+    """The figures of a device class's splits; None where there is nothing that one could be of.
 
-
-def split_figures(table: SplitTable) -> dict[str, Any]:
-    """The figures of a device class's splits. A speed-up is over the better single processor; None where none exists.
-
-    layers, split: planned, and planned as split. measured, searched: proved on the phone. Of the layers planned as
-    split and measured without fault: speedup_median, speedup_max, the same as predicted, and not_faster, those measured
-    no faster than the better processor alone. of_best_median: the search's winner's time over the plan's, both
-    measured again. faults: measurements that beat the ideal.
+    layers, split: in the table, and split there (after corrections). measured, faults, corrected. Of the sound ones
+    that were planned as split: measured_split, not_faster (no faster than the better processor), slower (by more than
+    3 %), speedup and predicted_speedup (median, max, quantiles). Of the searched ones: searched, regret (the plan's
+    time over the winner's, both measured again), near (how many have a regret of at most 1.03), of_best (its inverse),
+    best_speedup_median; gaining: search gains 1.10 or more, and gaining_split: of these, planned as split.
     """
-    entries = table.entries
-    measured = [(entry, entry.measured) for entry in entries if entry.measured]
-    sound = [(entry, result) for entry, result in measured if not is_fault(result)]
-    split = [(entry, result) for entry, result in sound if entry.decision.processor == "split"]
-    speedups = [result.speedup for _, result in split]
-    predicted = [entry.decision.predicted_speedup for entry, _ in split]
-    of_best = [share for _, result in sound if (share := of_search(result)) is not None]
+    sound = [each for each in proved if not each.is_fault]
+    split = [each for each in sound if each.is_split]
+    searched = [each for each in sound if each.regret is not None]
+    gaining = [each for each in searched if (each.best_speedup or 0.0) >= GAIN]
+    regrets = [each.regret for each in searched if each.regret is not None]
     return {
-        "layers": len(entries),
-        "split": sum(entry.decision.processor == "split" for entry in entries),
-        "measured": len(measured),
+        "layers": len(table.entries),
+        "split": sum(entry.decision.processor == "split" for entry in table.entries),
+        "measured": len(proved),
+        "calibrated": sum(each.calibrations > 0 for each in proved),
+        "faults": len(proved) - len(sound),
+        "corrected": sum(each.correction is not None for each in proved),
         "measured_split": len(split),
-        "searched": len(of_best),
-        "faults": len(measured) - len(sound),
-        "not_faster": sum(speedup <= 1 for speedup in speedups),
-        "speedup_median": median(speedups) if speedups else None,
-        "speedup_max": max(speedups, default=None),
-        "predicted_speedup_median": median(predicted) if predicted else None,
-        "predicted_speedup_max": max(predicted, default=None),
-        "of_best_median": median(of_best) if of_best else None,
-        "of_best_min": min(of_best, default=None),
+        "not_faster": sum(each.measured.speedup <= 1 for each in split),
+        "slower": sum(each.measured.plan_us > NEAR_REGRET * each.single_us for each in split),
+        **_spread("speedup", [each.measured.speedup for each in split]),
+        **_spread("predicted_speedup", [each.decision.predicted_speedup for each in split]),
+        "searched": len(searched),
+        **_spread("regret", regrets),
+        "near": sum(regret <= NEAR_REGRET for regret in regrets),
+        **_first(searched),
+        "of_best_median": 1 / median(regrets) if regrets else None,
+        "of_best_min": 1 / max(regrets) if regrets else None,
+        "best_speedup_median": median(each.best_speedup or 1.0 for each in searched) if searched else None,
+        "gaining": len(gaining),
+        "gaining_split": sum(each.is_split for each in gaining),
+        "by_type": _groups(sound, lambda each: each.decision.operator.type),
+        "by_size": _groups(sound, _size),
     }
 
 
-def of_search(result: Measured) -> float | None:
-    """The search's winner's time over the plan's; 1 is as good as search."""
-    return None if result.search_us is None else result.search_us / result.plan_us
-
-
-def layer_rows(table: SplitTable) -> list[dict[str, Any]]:
+def layer_rows(proved: Iterable[Proved]) -> list[dict[str, Any]]:
     """One row a measured layer, the greatest measured speed-up first."""
-    rows = [_row(entry, entry.measured) for entry in table.entries if entry.measured]
-    return sorted(rows, key=lambda row: -row["speedup"])
+    return sorted(map(_row, proved), key=lambda row: -row["speedup"])
 
 
-def _row(entry: SplitEntry, result: Measured) -> dict[str, Any]:
-    decision = entry.decision
+def _first(searched: Iterable[Proved]) -> dict[str, Any]:
+    """The regret of plans from the predictors alone, where calibration followed."""
+    regrets = [
+        each.first_us / each.measured.search_us for each in searched if each.first_us and each.measured.search_us
+    ]
+    return {"first_regret_median": median(regrets) if regrets else None, "first_regrets": len(regrets)}
+
+
+def _spread(name: str, values: Sequence[float]) -> dict[str, Any]:
+    if not values:
+        return {f"{name}_median": None, f"{name}_max": None, f"{name}_quantiles": None}
+    quantiles = [float(value) for value in np.quantile(values, QUANTILES)]
+    return {f"{name}_median": median(values), f"{name}_max": max(values), f"{name}_quantiles": quantiles}
+
+
+def _groups(proved: Iterable[Proved], key: Callable[[Proved], str]) -> dict[str, dict[str, Any]]:
+    groups: dict[str, list[Proved]] = {}
+    for each in proved:
+        groups.setdefault(key(each), []).append(each)
+    return {name: _group(groups[name]) for name in sorted(groups)}
+
+
+def _group(proved: Sequence[Proved]) -> dict[str, Any]:
+    split = [each for each in proved if each.is_split]
+    regrets = [each.regret for each in proved if each.regret is not None]
+    return {
+        "measured": len(proved),
+        "split": len(split),
+        "speedup_median": median(each.measured.speedup for each in split) if split else None,
+        "predicted_speedup_median": median(each.decision.predicted_speedup for each in split) if split else None,
+        "searched": len(regrets),
+        "regret_median": median(regrets) if regrets else None,
+    }
+
+
+def _size(each: Proved) -> str:
+    return next(words for limit, words in _SIZES if each.decision.operator.flops < limit)
+
+
+def _row(each: Proved) -> dict[str, Any]:
+    decision, result = each.decision, each.measured
     return {
         "layer": decision.operator.label,
         "plan": decision.processor,
@@ -73,9 +126,16 @@ def _row(entry: SplitEntry, result: Measured) -> dict[str, Any]:
         "gpu_us": result.gpu_us,
         "plan_us": result.plan_us,
         "predicted_us": decision.predicted_us,
+        "low_us": decision.low_us,
+        "high_us": decision.high_us,
         "speedup": result.speedup,
         "predicted_speedup": decision.predicted_speedup,
-        "of_best": of_search(result),
+        "best_speedup": each.best_speedup,
+        "of_best": None if each.regret is None else 1 / each.regret,
+        "regret": each.regret,
+        "first_us": each.first_us,
+        "calibrations": each.calibrations,
         "search_cut": result.search_cut,
-        "fault": is_fault(result),
+        "fault": each.is_fault,
+        "correction": each.correction,
     }

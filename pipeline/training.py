@@ -116,6 +116,15 @@ def trained_classes(folder: Path) -> dict[str, TrainedClass]:
     return {name: TrainedClass(**item) for name, item in data["device_classes"].items()}
 
 
+def campaign_run_id(folder: Path) -> str | None:
+    """The campaign's own run in MLflow; None where nothing is trained, or MLflow has not got it."""
+    try:
+        run_id = json.loads((folder / TRAINING_FILE).read_text("utf-8"))["campaign_run"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return None if run_id is None else str(run_id)
+
+
 def same_training(folder: Path) -> dict[str, tuple[ClassModels, TrainedClass]]:
     """The trained models as the folder keeps them, with their MLflow runs; logs what MLflow has not got yet.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.tuning import Tuning
 
 from .checked_joins import CheckedJoins
+from .interference import Interference
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, Predictor, cpu_target, threads_of
 from .split_table import JOINS, Join, as_precision
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 GPU = "gpu"
 """Error quantiles under this name are those of dispatch and execution together."""
 
@@ -76,7 +77,7 @@ class DeviceModels:
 
     Times hold for one CPU backend, one precision of the GPU, and work-groups with this tuning. `error_ratios[name]` are
     quantiles, at QUANTILE_LEVELS, of measured / predicted over shapes held out of training; a name is a CPU target or
-    GPU.
+    GPU. `interference` says what both processors at once cost each other.
     """
 
     device_class: str
@@ -86,6 +87,7 @@ class DeviceModels:
     error_ratios: dict[str, tuple[float, ...]]
     precision: Precision = "fp32"
     tuning: Tuning | None = None
+    interference: Interference = field(default_factory=Interference)
 
     @property
     def thread_counts(self) -> tuple[int, ...]:
@@ -120,6 +122,7 @@ class DeviceModels:
             "costs": self.costs.to_json(),
             "quantile_levels": list(QUANTILE_LEVELS),
             "error_ratios": {name: list(ratios) for name, ratios in self.error_ratios.items()},
+            "interference": self.interference.to_json(),
         }
 
     @classmethod
@@ -133,7 +136,10 @@ class DeviceModels:
             ratios = {name: tuple(map(float, values)) for name, values in data["error_ratios"].items()}
             costs, precision = JoinCosts.from_json(data["costs"]), as_precision(data["precision"])
             tuning = None if data["tuning"] is None else Tuning.from_json(data["tuning"], where)
-            models = cls(data["device_class"], data["backend"], predictors, costs, ratios, precision, tuning)
+            interference = Interference.from_json(data["interference"])
+            models = cls(
+                data["device_class"], data["backend"], predictors, costs, ratios, precision, tuning, interference
+            )
             named = set(data["targets"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{where}: damaged: {error!r}; get the package again") from error

@@ -7,6 +7,7 @@
 | models/<target>.txt, .json | LightGBM's model text; cost model, features, kernels |
 | constants.json | joining costs and error quantiles |
 | split_table.json, split_table.bin | the decisions, for people and for a runtime |
+| proof.json | what was measured of them on the phone, before corrections, and the times of the searches |
 | golden.json | shapes with their features, raw scores and times |
 | metrics.json | errors on held-out shapes |
 | held_out.json | each shape that was held out: measured and predicted time |
@@ -41,7 +42,7 @@ from .split_table import SplitDecision, SplitTable
 from .split_table_binary import decode_split_table, encode_split_table
 from .train import ClassModels
 
-_FIXED = ("profile", "operating_point", "constants", "split_table", "golden", "metrics", "held_out")
+_FIXED = ("profile", "operating_point", "constants", "split_table", "golden", "metrics", "held_out", "proof")
 _MODEL = re.compile(r"models/([a-z0-9_]+)\.(txt|json)")
 _HEADERS = "include/splitfleet"
 _HEADER = re.compile(rf"{_HEADERS}/[a-z0-9_]+\.hpp")
@@ -78,6 +79,7 @@ class Package:
     metrics: dict[str, dict[str, Any]]
     golden: list[dict[str, Any]]
     held_out: pd.DataFrame
+    proof: dict[str, Any]
 
     @property
     def device_class(self) -> str:
@@ -112,11 +114,16 @@ class Package:
 
 
 def build_package(
-    trained: ClassModels, table: SplitTable, path: Path, provisional: Mapping[str, Any] | None = None
+    trained: ClassModels,
+    table: SplitTable,
+    path: Path,
+    provisional: Mapping[str, Any] | None = None,
+    proof: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes and verifies the package of one device class; it appears at `path` whole or not at all.
 
-    `provisional` says what an adopted phone's models were transferred from; it goes into the manifest. The same
+    `provisional` says what an adopted phone's models were transferred from; it goes into the manifest. `proof` is what
+    was measured of the table's decisions, as JSON; nothing where none was proved. The same
     arguments give the same bytes. Raises UserError when the table is another class's or when the operators' features
     are no longer those of the traces, HarnessError when the profile carries a serial.
     """
@@ -134,6 +141,7 @@ def build_package(
         "golden.json": canonical_json(golden_vectors(models.predictors, trained.training)),
         "metrics.json": canonical_json({"schema": 1, "targets": trained.metrics}),
         HELD_OUT: held_out_file(trained.held_out),
+        "proof.json": canonical_json({"schema": 1, **(proof or {})}),
     }
     files |= _headers()
     for predictor in models.predictors.values():
@@ -192,6 +200,7 @@ def open_package(path: Path) -> Package:
         content["metrics.json"]["targets"],
         content["golden.json"]["vectors"],
         held_out_rows(content["held_out.json"], where["held_out.json"]),
+        content["proof.json"],
     )
 
 

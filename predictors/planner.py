@@ -1,170 +1,282 @@
 """The split planner: for one operator, the cut, thread count and join with the least expected time, or no split.
 
-A joint execution takes max(CPU half, GPU half) + join, a lone GPU kernel dispatch + execution + wait, where each
-half's time is uncertain. The errors of held-out shapes stand for that uncertainty: nine equally likely ratios of
-measured to predicted time for each processor. The *expected* time of a split is the mean over their 81 pairs. It is
-larger than the time at the predicted values, most of all where the halves are balanced, since the later one counts.
+A joint execution takes max(CPU half, GPU half) + join. Each half's time is its predicted time alone, multiplied with
+what the other half beside it costs (`interference`), and where the operator was measured on the phone, corrected by
+that (`calibration`). It is uncertain: nine equally likely ratios of measured to predicted time, from shapes held out of
+training, stand for each processor. The *expected* time of a split is the mean over their 81 pairs. It is larger than
+the time at the predicted values, most of all where the halves are balanced, since the later one counts.
 
-A split is chosen only when its expected gain over the better single processor exceeds the typical (median) relative
-error of that processor's predictor: a smaller one cannot be told from no gain. Among cuts within 1 % of the best, one
-at a whole 64-byte line of output channels is preferred: halves that share a line write to the same cache line.
+A processor's error is the same for a half and for the whole operator, so each pair also gives a gain over the better
+single processor. A split is chosen only when its expected gain exceeds the standard deviation of that gain. Among cuts
+within 1 % of the best, one at a whole 64-byte line of output channels is preferred: halves that share a line write to
+the same cache line. All-CPU and all-GPU are always in the running.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from splitfleet.kernels import CUT_MULTIPLE, Device, Operator, cuts, describe_channels, lower_channels
+from splitfleet.kernels import Device, Operator
 
+from .calibration import Calibration, Side, correction, joint_medians, remaining_error
+from .curves import LINE_CHANNELS, Curves, predict_curves
 from .models import GPU, DeviceModels
-from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, cpu_target
+from .predictor import Floats, cpu_target
 from .split_table import SVM_POLL, Join, Processor, SplitDecision, SplitEntry, SplitTable
 
-LINE_CHANNELS = 16
 LINE_TOLERANCE = 0.01
 _LOW, _HIGH = 0.1, 0.9
 
+Calibrations = Mapping[Operator, Sequence[Calibration]]
+
 
 @dataclass(frozen=True)
-class _Option:
-    """One way to run the operator: `samples_us` are its equally likely times."""
+class Single:
+    """The whole operator on one processor: `samples_us` [q] are its equally likely times."""
 
-    processor: Processor
-    cut: int
+    samples_us: Floats
     threads: int
     join: Join | None
-    samples_us: Floats
 
     @property
     def expected_us(self) -> float:
         return float(self.samples_us.mean())
 
 
+@dataclass(frozen=True)
+class Splits:
+    """All splits [n] of an operator with one thread count: `samples_us` [n, q, q] by CPU error and GPU error.
+
+    `rest_us`, what they take beyond the later half, is in the samples.
+    """
+
+    cuts: NDArray[np.int64]
+    threads: int
+    join: Join
+    rest_us: float
+    samples_us: Floats
+
+    @property
+    def expected_us(self) -> Floats:
+        """[n]."""
+        return np.asarray(self.samples_us.mean(axis=(1, 2)))
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """A split of an operator, whether it is worth taking or not, in us.
+
+    `gain` is the expected part of the better single processor's time that it saves, `uncertainty` the gain's standard
+    deviation. `rest_us`, the join, is in `expected_us`.
+    """
+
+    cut: int
+    threads: int
+    join: Join
+    expected_us: float
+    gain: float
+    uncertainty: float
+    low_us: float
+    high_us: float
+    rest_us: float
+
+    @property
+    def pays(self) -> bool:
+        return self.gain > self.uncertainty
+
+
+@dataclass(frozen=True)
+class OperatorPlan:
+    """One operator whole on each processor, and its best split; None where it cannot be cut or nothing can join."""
+
+    operator: Operator
+    cpu: Single
+    gpu: Single
+    prospect: Prospect | None
+
+    @property
+    def decision(self) -> SplitDecision:
+        """The split where it pays, else the better single processor."""
+        single_us = min(self.cpu.expected_us, self.gpu.expected_us)
+        if self.prospect is not None and self.prospect.pays and self.prospect.expected_us < single_us:
+            return self.split(self.prospect)
+        return self.whole("cpu" if self.cpu.expected_us == single_us else "gpu")
+
+    def whole(self, processor: Literal["cpu", "gpu"]) -> SplitDecision:
+        """All on one processor."""
+        single = self.cpu if processor == "cpu" else self.gpu
+        low, high = np.quantile(single.samples_us, [_LOW, _HIGH])
+        cut = self.operator.channels if processor == "cpu" else 0
+        return self._decision(
+            processor, cut, single.threads, single.join, (single.expected_us, float(low), float(high))
+        )
+
+    def split(self, way: Prospect) -> SplitDecision:
+        """That split, whether it pays or not."""
+        return self._decision("split", way.cut, way.threads, way.join, (way.expected_us, way.low_us, way.high_us))
+
+    def _decision(
+        self, processor: Processor, cut: int, threads: int, join: Join | None, times_us: tuple[float, float, float]
+    ) -> SplitDecision:
+        assert self.gpu.join is not None
+        expected_us, low_us, high_us = times_us
+        return SplitDecision(
+            self.operator,
+            processor,
+            cut,
+            threads,
+            join,
+            expected_us,
+            low_us,
+            high_us,
+            cpu_us=self.cpu.expected_us,
+            cpu_threads=self.cpu.threads,
+            gpu_us=self.gpu.expected_us,
+            gpu_join=self.gpu.join,
+        )
+
+
 def plan_operator(operator: Operator, models: DeviceModels, device: Device, step: int | None = None) -> SplitDecision:
-    """The decision with the least expected time over all cuts at multiples of `step` channels (4 where None).
+    """The decision with the least expected time over all cuts at multiples of `step` channels (`default_step` where
+    None).
 
-    All-CPU and all-GPU are always in the running. Raises UserError when the predictors do not know this type of
-    operator, or for a step that is no multiple of 4.
+    Raises UserError when the predictors do not know this type of operator, or for a step that is no multiple of 4.
     """
-    curves = predict_curves(operator, models, device, step)
-    cpu = _best_cpu(curves, models)
-    gpu = _all_gpu(curves, models)
-    single = min((cpu, gpu), key=lambda option: option.expected_us)
-    split = _best_split(curves, models, device)
-    chosen = single
-    if split is not None:
-        margin = models.typical_error(GPU if single is gpu else cpu_target(cpu.threads))
-        if split.expected_us < single.expected_us * (1 - margin):
-            chosen = split
-    low, high = np.quantile(chosen.samples_us, [_LOW, _HIGH])
-    assert gpu.join is not None
-    return SplitDecision(
-        operator=operator,
-        processor=chosen.processor,
-        cut=chosen.cut,
-        threads=chosen.threads,
-        join=chosen.join,
-        predicted_us=chosen.expected_us,
-        low_us=float(low),
-        high_us=float(high),
-        cpu_us=cpu.expected_us,
-        cpu_threads=cpu.threads,
-        gpu_us=gpu.expected_us,
-        gpu_join=gpu.join,
-    )
+    [curves] = predict_curves([operator], models, device, step)
+    return plan_curves(curves, models, device).decision
 
 
-def plan_layers(operators: Iterable[Operator], models: DeviceModels, device: Device) -> SplitTable:
+def plan_operators(
+    operators: Iterable[Operator],
+    models: DeviceModels,
+    device: Device,
+    calibrations: Calibrations | None = None,
+) -> dict[Operator, OperatorPlan]:
+    """The plans of these operators, each planned once, with what was measured of them."""
+    curves = predict_curves(list(dict.fromkeys(operators)), models, device)
+    known = calibrations or {}
+    return {each.operator: plan_curves(each, models, device, known.get(each.operator, ())) for each in curves}
+
+
+def plan_layers(
+    operators: Iterable[Operator],
+    models: DeviceModels,
+    device: Device,
+    calibrations: Calibrations | None = None,
+) -> SplitTable:
     """The split table of these operators, each taken once."""
-    decisions = (plan_operator(operator, models, device) for operator in dict.fromkeys(operators))
-    return SplitTable.of(models.device_class, models.backend, map(SplitEntry, decisions), models.precision)
+    plans = plan_operators(operators, models, device, calibrations).values()
+    entries = [SplitEntry(plan.decision) for plan in plans]
+    return SplitTable.of(models.device_class, models.backend, entries, models.precision)
 
 
-def predict_curves(operator: Operator, models: DeviceModels, device: Device, step: int | None = None) -> pd.DataFrame:
-    """Predicted times along output channels, in microseconds.
-
-    One row a cut, 0 (all-GPU) and the number of channels (all-CPU) included: `cut`, `gpu_dispatch`, `gpu_execution` of
-    channels [cut, end), and `cpu_t<threads>` of channels [0, cut). An empty half takes 0.
-    """
-    models.require(operator.type)
-    inner = cuts(operator, CUT_MULTIPLE if step is None else step)
-    all_cuts = np.concatenate([[0], inner, [operator.channels]]).astype(np.int64)
-    frame = pd.DataFrame({"cut": all_cuts})
-    gpu_channels = operator.channels - all_cuts[:-1]
-    launches = lower_channels(operator, gpu_channels, device, precision=models.precision, tuned=models.tuning)
-    for target in (GPU_DISPATCH, GPU_EXECUTION):
-        frame[target] = np.append(models.predictors[target].predict_table_us(launches), 0.0)
-    shapes = describe_channels(operator, all_cuts[1:])
-    for threads in models.thread_counts:
-        target = cpu_target(threads)
-        frame[target] = np.append(0.0, models.predictors[target].predict_table_us(shapes))
-    return frame
+def plan_curves(
+    curves: Curves, models: DeviceModels, device: Device, calibrations: Sequence[Calibration] = ()
+) -> OperatorPlan:
+    """The plan of one operator from its predicted curves and what was measured of it."""
+    cpu, gpu = all_cpu(curves, models, calibrations), all_gpu(curves, models, calibrations)
+    ways = splits(curves, models, device, calibrations)
+    found = [prospect(each, _prefer_lines(each), cpu, gpu) for each in ways]
+    return OperatorPlan(curves.operator, cpu, gpu, min(found, key=lambda each: each.expected_us, default=None))
 
 
-def expected_split_us(curves: pd.DataFrame, models: DeviceModels, threads: int, join: Join) -> Floats:
-    """Expected time [n] in us of each split [n] of `predict_curves` but all-GPU and all-CPU, joined by `join`."""
-    expected: Floats = _split_samples_us(curves, models, threads, join).mean(axis=1)
-    return expected
-
-
-def _split_samples_us(curves: pd.DataFrame, models: DeviceModels, threads: int, join: Join) -> Floats:
-    """Equally likely times [n, q * q] of each split [n]."""
-    inner = curves.iloc[1:-1]
-    target = cpu_target(threads)
-    gpu_us = (inner[GPU_DISPATCH] + inner[GPU_EXECUTION]).to_numpy(np.float64)
-    cpu_samples = np.outer(inner[target].to_numpy(np.float64), models.ratios(target))
-    gpu_samples = np.outer(gpu_us, models.ratios(GPU))
-    later: Floats = np.maximum(cpu_samples[:, :, None], gpu_samples[:, None, :])
-    return later.reshape(len(inner), -1) + models.costs.join_us[join][threads]
-
-
-def _best_cpu(curves: pd.DataFrame, models: DeviceModels) -> _Option:
-    whole = curves.iloc[-1]
-    options = [
-        _Option("cpu", int(whole["cut"]), n, None, whole[cpu_target(n)] * models.ratios(cpu_target(n)))
-        for n in models.thread_counts
-    ]
+def all_cpu(curves: Curves, models: DeviceModels, calibrations: Sequence[Calibration] = ()) -> Single:
+    """The whole operator on the CPU, with its best number of threads."""
+    options = []
+    for threads, times_us in curves.cpu_us.items():
+        measured = [found.cpu_us for found in calibrations if found.cpu_threads == threads]
+        ratios = models.ratios(cpu_target(threads))
+        options.append(Single(_whole(times_us[-1], ratios, measured), threads, None))
     return min(options, key=lambda option: option.expected_us)
 
 
-def _all_gpu(curves: pd.DataFrame, models: DeviceModels) -> _Option:
+def all_gpu(curves: Curves, models: DeviceModels, calibrations: Sequence[Calibration] = ()) -> Single:
+    """The whole operator on the GPU, waited for in the cheapest way."""
     join, wait_us = models.costs.gpu_wait()
-    whole = curves.iloc[0]
-    samples = (whole[GPU_DISPATCH] + whole[GPU_EXECUTION]) * models.ratios(GPU) + wait_us
-    return _Option("gpu", 0, 0, join, samples)
+    measured = [found.gpu_us - wait_us for found in calibrations]
+    return Single(_whole(curves.gpu_us[0], models.ratios(GPU), measured) + wait_us, 0, join)
 
 
-def _best_split(curves: pd.DataFrame, models: DeviceModels, device: Device) -> _Option | None:
-    all_cuts = curves["cut"].to_numpy(np.int64)[1:-1]
-    best: _Option | None = None
-    for join, threads in _ways(models, device) if len(all_cuts) else ():
-        samples = _split_samples_us(curves, models, threads, join)
-        index = _prefer_lines(samples.mean(axis=1), all_cuts)
-        option = _Option("split", int(all_cuts[index]), threads, join, samples[index])
-        if best is None or option.expected_us < best.expected_us:
-            best = option
+def splits(
+    curves: Curves, models: DeviceModels, device: Device, calibrations: Sequence[Calibration] = ()
+) -> list[Splits]:
+    """The splits at every cut inside the curves, for each thread count with the cheapest join that is allowed."""
+    inner = slice(1, -1)
+    if len(curves.cuts) <= 2:
+        return []
+    found = []
+    for threads, (join, join_us) in sorted(_cheapest_joins(models, device).items()):
+        same = [each for each in calibrations if each.threads == threads]
+        cpu_us, gpu_us = curves.joint_us(threads, models.interference)
+        cpu = _halves(curves, "cpu", cpu_us, models.ratios(cpu_target(threads)), same)[inner]
+        gpu = _halves(curves, "gpu", gpu_us, models.ratios(GPU), same)[inner]
+        rest_us = median(each.rest_us for each in same) if same else join_us + models.interference.join_us
+        rest_us = max(rest_us, 0.0)
+        later = np.maximum(cpu[:, :, None], gpu[:, None, :]) + rest_us
+        found.append(Splits(curves.cuts[inner], threads, join, rest_us, later))
+    return found
+
+
+def _halves(
+    curves: Curves, side: Side, predicted_us: Floats, ratios: Floats, calibrations: Sequence[Calibration]
+) -> Floats:
+    """Equally likely times [n, q] of one processor's halves beside the other's."""
+    logs = np.log(ratios)
+    if not calibrations:
+        return np.asarray(predicted_us[:, None] * np.exp(logs)[None, :])
+    found = correction(curves, side, predicted_us, joint_medians(calibrations, side), float(logs.std()))
+    spread = (logs - logs.mean())[None, :] * found.remaining[:, None]
+    return np.asarray((predicted_us * found.factors)[:, None] * np.exp(spread))
+
+
+def _whole(predicted_us: float, ratios: Floats, measured_us: Sequence[float]) -> Floats:
+    """Equally likely times [q] of a whole operator: as predicted, or as measured with a measurement's noise."""
+    if not measured_us:
+        return np.asarray(predicted_us * ratios)
+    logs = np.log(ratios)
+    return np.asarray(median(measured_us) * np.exp((logs - logs.mean()) * remaining_error(float(logs.std()))))
+
+
+def prospect(ways: Splits, index: int, cpu: Single, gpu: Single) -> Prospect:
+    """The split at this place among `ways`, against the better single processor."""
+    samples = ways.samples_us[index]
+    gains = 1.0 - samples / np.minimum(cpu.samples_us[:, None], gpu.samples_us[None, :])
+    low, high = np.quantile(samples, [_LOW, _HIGH])
+    return Prospect(
+        int(ways.cuts[index]),
+        ways.threads,
+        ways.join,
+        expected_us=float(samples.mean()),
+        gain=float(gains.mean()),
+        uncertainty=float(gains.std()),
+        low_us=float(low),
+        high_us=float(high),
+        rest_us=ways.rest_us,
+    )
+
+
+def _cheapest_joins(models: DeviceModels, device: Device) -> dict[int, tuple[Join, float]]:
+    """For each thread count the join of the least measured cost that the device and the predictors allow."""
+    best: dict[int, tuple[Join, float]] = {}
+    for join, by_threads in sorted(models.costs.join_us.items()):
+        for threads, cost_us in by_threads.items():
+            allowed = threads in models.thread_counts and (join != SVM_POLL or device.svm_polling)
+            if allowed and (threads not in best or cost_us < best[threads][1]):
+                best[threads] = join, cost_us
     return best
 
 
-def _ways(models: DeviceModels, device: Device) -> list[tuple[Join, int]]:
-    """The joins and thread counts whose cost was measured and that the device and the predictors allow."""
-    return [
-        (join, threads)
-        for join, by_threads in sorted(models.costs.join_us.items())
-        for threads in sorted(by_threads)
-        if threads in models.thread_counts and (join != SVM_POLL or device.svm_polling)
-    ]
-
-
-def _prefer_lines(expected_us: Floats, all_cuts: NDArray[np.int64]) -> int:
+def _prefer_lines(ways: Splits) -> int:
     """The index of the best cut at whole lines where one is nearly as good as the best of all."""
+    expected_us = ways.expected_us
     best = int(np.argmin(expected_us))
-    at_lines = np.flatnonzero(all_cuts % LINE_CHANNELS == 0)
+    at_lines = np.flatnonzero(ways.cuts % LINE_CHANNELS == 0)
     if len(at_lines):
         line = int(at_lines[np.argmin(expected_us[at_lines])])
         if expected_us[line] <= expected_us[best] * (1 + LINE_TOLERANCE):

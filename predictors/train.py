@@ -22,6 +22,7 @@ from .breakdown import held_out_metrics
 from .checked_joins import CheckedJoins, checked_joins
 from .fit_sets import Fitted, fit_sets
 from .fitting import HeldOut
+from .interference import learn_interference
 from .learning import LearningCurve
 from .models import GPU, QUANTILE_LEVELS, DeviceModels
 from .observations import TrainingSet, join_costs, training_sets
@@ -100,14 +101,16 @@ def class_models(given: ClassTraces, fitted: Mapping[str, Fitted], seed: int) ->
     held_out = pd.concat(
         [_frame(data, fitted[target].held_out) for target, data in training.items()], ignore_index=True
     )
+    costs = join_costs(used, given.checked)
     models = DeviceModels(
         given.device_class,
         _only(used, "backend"),
         {target: one.predictor for target, one in fitted.items()},
-        join_costs(used, given.checked),
+        costs,
         _error_ratios(held_out),
         as_precision(_only(used, "precision")),
         Tuning.from_json(profile["tuning"], given.device_class) if profile.get("tuning") else None,
+        learn_interference(used, costs.join_us),
     )
     return ClassModels(
         models,

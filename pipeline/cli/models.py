@@ -104,8 +104,24 @@ def publish(
         typer.echo(f"  it is the {published.alias}: {published.reason}")
 
 
-def report(folder: Folder, json: JsonFlag = False) -> None:
+def report(
+    folder: Folder,
+    json: JsonFlag = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="Write a page for people, with charts, and keep it in MLflow.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the page goes. [default: FOLDER/report.html]")
+    ] = None,
+) -> None:
     """Show what a campaign found: jobs, predictor errors, and speed-ups by splitting as predicted and as measured."""
+    if html:
+        from splitfleet.pipeline.page import save_html_report
+
+        file = out or folder / "report.html"
+        is_kept = save_html_report(folder, file)
+        typer.echo(f"{file}" + (", also in MLflow with the campaign's run" if is_kept else ""))
+        return
     from splitfleet.pipeline.report import campaign_report
 
     found = campaign_report(folder)

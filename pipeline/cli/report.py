@@ -46,39 +46,62 @@ def _summary(found: dict[str, Any]) -> list[tuple[str, str]]:
     if chains := found["chains"]:
         share = f"{chains['ratio_median']:.1%} of its time alone (median of {chains['operators']} operators)"
         rows.append((f"a GPU execution in a chain of {chains['chain_length']}", share))
-    if found["interference"]:
-        rows.append(("both halves at once", _interference(found["interference"])))
+    if found["halves_together"]:
+        rows.append(("both halves at once", _interference(found)))
     if splits := found["splits"]:
-        rows += _split_rows(splits)
+        rows += _split_rows(splits, found["phone_seconds"])
     if found["package"]:
         rows.append(("package", f"{found['package']['path']} (version {found['package']['version']})"))
     return rows
 
 
-def _split_rows(splits: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = [("layers planned as split", f"{splits['split']} of {splits['layers']}")]
+def _split_rows(splits: dict[str, Any], seconds: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [("layers split in the table", f"{splits['split']} of {splits['layers']}")]
     if splits["measured_split"]:
         measured = f"median {splits['speedup_median']:.2f}x, best {splits['speedup_max']:.2f}x"
         predicted = f"median {splits['predicted_speedup_median']:.2f}x, best {splits['predicted_speedup_max']:.2f}x"
-        missed = f"{splits['not_faster']} of {splits['measured_split']} measured"
+        of = f"of {splits['measured_split']} measured"
         rows += [
-            ("speed-up of split layers, measured", measured),
+            ("speed-up of split layers, measured", f"{measured}; {_quantiles(splits['speedup_quantiles'])}"),
             ("the same, predicted", predicted),
-            ("split layers no faster than the better processor", missed),
+            ("split layers no faster than the better processor", f"{splits['not_faster']} {of}"),
+            ("more than 3 % slower than it", f"{splits['slower']} {of}, before corrections"),
         ]
+    if splits["corrected"]:
+        rows.append(("plans corrected after measuring", f"{splits['corrected']} of {splits['measured']}"))
     if splits["searched"]:
-        near = (
-            f"median {splits['of_best_median']:.1%}, worst {splits['of_best_min']:.1%}, of {splits['searched']} layers"
-        )
-        rows.append(("plan against the best of an exhaustive search", near))
+        of = f"of {splits['searched']} layers"
+        spread = _quantiles(splits["regret_quantiles"])
+        worst = f"median {splits['regret_median']:.3f}, worst {splits['regret_max']:.3f} {of}; {spread}"
+        found = f"{splits['gaining_split']} of {splits['gaining']} where search gains 1.10x or more"
+        rows += [
+            ("plan's time over exhaustive search's best", worst),
+            ("within 3 % of that best", f"{splits['near']} {of}"),
+            ("search's best, speed-up", f"median {splits['best_speedup_median']:.2f}x"),
+            ("planned as split", found),
+        ]
+    if splits["first_regrets"]:
+        first = f"median {splits['first_regret_median']:.3f}, of {splits['first_regrets']} layers"
+        rows.append(("the same of plans from predictors alone", first))
     if splits["faults"]:
         rows.append(("measurement faults (faster than the ideal)", str(splits["faults"])))
-    return rows
+    spent = f"{seconds['campaign']:.0f} s campaign + {seconds['calibration']:.0f} s calibration"
+    if seconds["exhaustive"]:
+        share = (seconds["campaign"] + seconds["calibration"]) / seconds["exhaustive"]
+        spent += f" = {share:.1%} of {seconds['exhaustive']:.0f} s for every cut of every layer"
+    return [*rows, ("planning took, in phone seconds", spent)]
 
 
-def _interference(rows: list[dict[str, Any]]) -> str:
+def _quantiles(values: list[float]) -> str:
+    low, first, _, third, high = values
+    return f"quartiles {first:.2f} to {third:.2f}, 80 % in {low:.2f} to {high:.2f}"
+
+
+def _interference(found: dict[str, Any]) -> str:
+    rows = found["halves_together"]
     cpu, gpu = (median(row[key] for row in rows) for key in ("cpu_slowdown", "gpu_slowdown"))
-    return f"CPU half {cpu:.2f}x, GPU half {gpu:.2f}x its time alone (median of {len(rows)} layers)"
+    text = f"CPU half {cpu:.2f}x, GPU half {gpu:.2f}x its time alone (median of {len(rows)} layers)"
+    return f"{text}; learnt from {found['interference']['pairs']} joint jobs"
 
 
 def _show_overheads(found: dict[str, Any]) -> None:
@@ -116,14 +139,14 @@ def _show_overheads(found: dict[str, Any]) -> None:
 def _show_layers(found: dict[str, Any]) -> None:
     print_table(
         "layers measured again, interleaved; times in µs, the greatest speed-ups first",
-        ["layer ", "plan ", "CPU", "GPU", "plan", "predicted", "speed-up", "of search"],
+        ["layer ", "plan ", "CPU", "GPU", "plan", "predicted", "speed-up", "regret"],
         [
             [
                 row["layer"],
                 _plan(row),
                 *(f"{row[key]:.0f}" for key in ("cpu_us", "gpu_us", "plan_us", "predicted_us")),
                 f"{row['speedup']:.2f}x" + (" (fault)" if row["fault"] else ""),
-                "" if row["of_best"] is None else f"{row['of_best']:.1%}",
+                "" if row["regret"] is None else f"{row['regret']:.3f}",
             ]
             for row in found["layers"][:_BEST_LAYERS]
         ],

@@ -15,6 +15,7 @@ drift = DRIFT
 
 [measure]
 samples = { linear = SAMPLES, conv2d = 2 }
+coexec_share = JOINT
 joins = ["event_wait"]
 checked_joins = 10
 transfers = []
@@ -44,10 +45,12 @@ padding = 1
 """
 
 
-def campaign_body(samples: int = 3, probe_every_s: float = 0, sister_fraction: float = 0, drift: float = 0.05) -> str:
-    """A campaign file without its head. `samples` are linear: each new convolution costs a compile. Without probes and
-    sisters, which cost time, where these are not asked for."""
-    values = {"SAMPLES": samples, "PROBES": probe_every_s, "SISTERS": sister_fraction, "DRIFT": drift}
+def campaign_body(
+    samples: int = 3, probe_every_s: float = 0, sister_fraction: float = 0, drift: float = 0.05, joint: float = 0
+) -> str:
+    """A campaign file without its head. `samples` are linear: each new convolution costs a compile. Without probes,
+    sisters and joint executions (`joint`: their share), which cost time, where these are not asked for."""
+    values = {"SAMPLES": samples, "PROBES": probe_every_s, "SISTERS": sister_fraction, "DRIFT": drift, "JOINT": joint}
     body = _BODY
     for name, value in values.items():
         body = body.replace(name, str(value))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from splitfleet.kernels import Linear
+from splitfleet.pipeline.calibrating import ROUNDS
 from splitfleet.predictors.package import open_package
 from splitfleet.predictors.traces import read_traces
 
@@ -103,7 +104,7 @@ def published(tmp_path: Path, start_phone: StartPhone, one_agent: None) -> dict[
 
 def test_from_a_phone_to_a_published_table(published: dict[str, Any], tmp_path: Path) -> None:
     (counts,) = published["summary"]["counts"]
-    assert counts["jobs"] == 2 * 30 + 3 + 8  # on the GPU and on the CPU, three joins, eight ways to move bytes
+    assert counts["jobs"] == 2 * 30 + 6 + 3 + 8  # on the GPU, on the CPU, on both, joins, ways to move bytes
     assert counts["done"] + counts["rejected"] == counts["jobs"]
 
     traces = read_traces(tmp_path / "runs" / "small")
@@ -125,7 +126,9 @@ def test_from_a_phone_to_a_published_table(published: dict[str, Any], tmp_path: 
     assert found["splits"]["searched"] == 1
 
     comparisons = traces[(traces["kind"] == "compare") & (traces["status"] == "ok")]
-    assert all(len(variant["wall_ns"]) >= 31 for row in comparisons["variants"] for variant in row)
+    rounds = [len(row[0]["wall_ns"]) for row in comparisons["variants"]]
+    assert sum(count >= 31 for count in rounds) == 2, "the proof"
+    assert all(count == ROUNDS for count in rounds if count < 31), "calibration"
     assert name in published["text"]
 
     assert published["listed"][0]["aliases"] == ["champion"]

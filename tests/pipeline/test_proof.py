@@ -13,14 +13,15 @@ from splitfleet.pipeline.campaign import Publish
 from splitfleet.pipeline.conditions import Conditions
 from splitfleet.pipeline.proof import (
     LayerProof,
-    Way,
     choose_layers,
     comparison_job,
-    interference,
+    first_us,
+    halves_together,
     measured,
     search_curve,
     search_jobs,
 )
+from splitfleet.pipeline.ways import Way
 from splitfleet.predictors.split_table import SplitDecision
 
 from .profiles import profile
@@ -128,7 +129,7 @@ def test_only_the_comparison_s_times_are_reported() -> None:
 
 def test_halves_are_compared_with_the_joint_run() -> None:
     proof = comparison_job(LayerProof(decision(), {}), PUBLISH, PHONE, {})
-    found = interference(proof, compared(proof))
+    found = halves_together(proof, compared(proof))
     assert found is not None
     assert (found.cut, found.threads) == (32, 1)
     # The joint run is the first variant, the halves are the fourth and the fifth.
@@ -137,12 +138,29 @@ def test_halves_are_compared_with_the_joint_run() -> None:
     assert found.gpu_slowdown == pytest.approx(0.2)
 
 
+def test_the_plan_of_the_predictors_alone_is_measured_beside_the_calibrated_one() -> None:
+    proof = comparison_job(LayerProof(decision(), {}, first=decision(cut=48)), PUBLISH, PHONE, {})
+    assert proof.comparison is not None
+    names = [variant["name"] for variant in proof.comparison.body["variants"]]
+    assert names[3] == "cut=48 threads=1 join=event_wait"
+    assert first_us(proof, compared(proof)) == 40
+    assert first_us(proof, {}) is None
+    same = comparison_job(LayerProof(decision(), {}, first=decision()), PUBLISH, PHONE, {})
+    assert first_us(same, compared(same)) == 10
+    assert first_us(LayerProof(decision(), {}), {}) is None
+
+
+def test_the_search_has_the_predictors_own_cut_too() -> None:
+    proof = search_jobs(decision(cut=28), PUBLISH, PHONE, "event_wait", decision(cut=60))
+    assert {28, 60} <= {way.cut for way in proof.search}
+
+
 def test_halves_that_convert_are_not_compared() -> None:
     phone = replace(PHONE, conditions=Conditions(precision="fp16_fp32"))
     proof = comparison_job(LayerProof(decision(), {}), PUBLISH, phone, {})
     assert proof.comparison is not None
     assert len(proof.comparison.body["variants"]) == 3
-    assert interference(proof, compared(proof)) is None
+    assert halves_together(proof, compared(proof)) is None
     assert measured(proof, compared(proof)) is not None
 
 
@@ -150,6 +168,6 @@ def test_halves_that_convert_are_not_compared() -> None:
 def test_a_comparison_that_failed_says_nothing(status: str) -> None:
     proof = comparison_job(LayerProof(decision(), {}), PUBLISH, PHONE, {})
     assert measured(proof, compared(proof, status=status)) is None
-    assert interference(proof, compared(proof, status=status)) is None
+    assert halves_together(proof, compared(proof, status=status)) is None
     assert measured(proof, {}) is None
     assert measured(LayerProof(decision(), {}), {}) is None

@@ -20,9 +20,24 @@ from splitfleet.pipeline.publishing import PUBLISHED
 from splitfleet.pipeline.report import campaign_report
 
 from .profiles import profile
-from .test_splits import TABLE
+from .test_splits import PROVED, TABLE
 
 EVENTS = {"queued_ns": [0] * 3, "submit_ns": [0] * 3, "start_ns": [1_000] * 3, "end_ns": [3_000] * 3}
+
+
+SLOWDOWNS = [{"operator": "x", "cpu_slowdown": 1.2 + step, "gpu_slowdown": 1.4} for step in (0.0, 0.1, 0.2)]
+RECORD: dict[str, Any] = {
+    "schema": 2,
+    "split_table": TABLE.to_json(),
+    "proved": [each.to_json() for each in PROVED],
+    "joins": {},
+    "interference": {"pairs": 20},
+    "halves_together": SLOWDOWNS,
+    "phone_seconds": {"campaign": 90.0, "calibration": 10.0, "search": 300.0, "exhaustive": 2000.0},
+    "searches_us_by_cut": {},
+    "package": "p.zip",
+    "version": 3,
+}
 
 
 def events(cost_us: int) -> dict[str, list[int]]:
@@ -114,14 +129,24 @@ def test_what_was_published_is_reported(tmp_path: Path, make: JobFactory, capsys
     name = make.profile.device_class
     path = tmp_path / PUBLISHED / f"{name}.json"
     path.parent.mkdir()
-    slowdowns = [{"operator": "x", "cpu_slowdown": 1.2 + step, "gpu_slowdown": 1.4} for step in (0.0, 0.1, 0.2)]
-    content = {"split_table": TABLE.to_json(), "joins": {}, "interference": slowdowns, "package": "p.zip", "version": 3}
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(RECORD))
     found = fill(tmp_path, make.profile, [(make.cpu(Linear(8, 64, 8), 1), {"status": "ok", "samples": {}})])
-    assert found["splits"]["layers"] == 5
+    assert found["splits"]["layers"] == 6
     assert found["package"] == {"path": str(tmp_path / "p.zip"), "version": 3}
     show_report(campaign_report(tmp_path))
-    assert "CPU half 1.30x, GPU half 1.40x its time alone (median of 3 layers)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "CPU half 1.30x, GPU half 1.40x its time alone (median of 3 layers); learnt from 20 joint jobs" in printed
+    assert "median 1.053, worst 1.250 of 3 layers" in printed
+    assert "1 of 2 where search gains 1.10x or more" in printed
+    assert "90 s campaign + 10 s calibration = 5.0% of 2000 s for every cut of every layer" in printed
+
+
+def test_a_record_of_another_version_is_refused(tmp_path: Path, make: JobFactory) -> None:
+    path = tmp_path / PUBLISHED / f"{make.profile.device_class}.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({**RECORD, "schema": 1}))
+    with pytest.raises(UserError, match=r"not a record of publishing.*run: splitfleet publish"):
+        fill(tmp_path, make.profile, [(make.cpu(Linear(8, 64, 8), 1), {"status": "ok", "samples": {}})])
 
 
 def test_a_folder_without_a_campaign(tmp_path: Path) -> None:

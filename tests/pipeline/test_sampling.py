@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from splitfleet.kernels.errors import UserError
-from splitfleet.kernels.operators import CUT_MULTIPLE, Linear
+from splitfleet.kernels.operators import CUT_MULTIPLE, Linear, slice_output
 from splitfleet.pipeline.campaign import Campaign, load_campaign
 from splitfleet.pipeline.jobs import Job
 from splitfleet.pipeline.profile import big_core_mask
-from splitfleet.pipeline.sampling import plan_jobs, sample_operators
+from splitfleet.pipeline.sampling import plan_jobs, sample_joint, sample_operators
 from splitfleet.predictors.checked_joins import CheckedJoins
 
 from .campaigns import write_campaign
@@ -57,6 +57,20 @@ def test_an_explicit_cut_adds_both_halves(tmp_path: Path) -> None:
     path = write_campaign(tmp_path, samples=0)
     path.write_text(path.read_text().replace("conv2d = 2", "conv2d = 0").replace("out = 96", "out = 96\ncut = [20]"))
     assert sample_operators(load_campaign(path)) == [Linear(8, 64, 20), Linear(8, 64, 76)]
+
+
+def test_some_layers_are_executed_by_both_and_their_halves_alone(tmp_path: Path) -> None:
+    campaign = load_campaign(write_campaign(tmp_path, samples=60, joint=0.2))
+    joint, operators = sample_joint(campaign), sample_operators(campaign)
+    assert 0 < len(joint) <= round(campaign.measure.coexec_share * 60)
+    for layer, cut in joint:
+        assert {slice_output(layer, 0, cut), slice_output(layer, cut, layer.channels)} <= set(operators)
+    bodies = [job.body for job in plan_jobs(campaign, profile()) if job.kind == "coexec"]
+    assert [(body["operator"], body["cut"]) for body in bodies] == [(layer.to_json(), cut) for layer, cut in joint]
+
+
+def test_no_share_of_joint_executions_measures_none(campaign: Campaign) -> None:
+    assert sample_joint(campaign) == []
 
 
 def test_jobs_of_two_classes_share_no_id(campaign: Campaign) -> None:
