@@ -41,6 +41,7 @@ sister_fraction = 0
 
 [measure]
 samples = {{ {samples} }}
+coexec_share = 0
 threads = {threads}
 backend = "{backend}"
 checked_joins = 1000
