@@ -1,8 +1,9 @@
 """Plans for a linear layer whose number of rows varies at run time, as in a decoder: ranges with one way each.
 
 The decision is followed by bisection: where one way of running is good at both ends of a range and in its middle, it
-holds for the range, else both halves of the range are looked at. Good is what takes at most 2 % longer than the best.
-All ranges of one length are predicted together.
+holds for the range, else both halves of the range are looked at. A range of more than two doublings is always halved,
+since much may change in between; neighbours for all of whose planned rows one way is good become one again. Good is
+what takes at most 2 % longer than the best. All ranges of one length are predicted together.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .planner import OperatorPlan, plan_curves, splits
 from .split_table import RowRange, SplitDecision, SplitEntry
 
 TOLERANCE = 0.02
+_WIDEST = 4
 
 
 def plan_rows(layer: Linear, rows: RowRange, models: DeviceModels, device: Device) -> list[SplitEntry]:
@@ -70,24 +72,24 @@ class _RowSearch:
 
     def holds(self, rows: RowRange) -> bool:
         """Whether the middle's way is good enough where the range is looked at."""
-        way = self.decision(_middle(rows))
-        return all(self._excess(way, row) <= TOLERANCE for row in _looked_at(rows))
+        if rows.high > _WIDEST * rows.low:
+            return False
+        return self._is_good(self.decision(_middle(rows)), rows)
 
     def merged(self, ranges: Sequence[RowRange]) -> list[RowRange]:
         """Neighbours that one way is good enough for become one."""
         found: list[RowRange] = []
         for each in ranges:
             both = RowRange(found[-1].low, each.high) if found else each
-            is_same = found and all(
-                self._excess(self.decision(_middle(both)), row) <= TOLERANCE
-                for part in (found[-1], each)
-                for row in _looked_at(part)
-            )
-            if is_same:
+            if found and self._is_good(self.decision(_middle(both)), both):
                 found[-1] = both
             else:
                 found.append(each)
         return found
+
+    def _is_good(self, way: SplitDecision, rows: RowRange) -> bool:
+        """At every row of the range that was planned."""
+        return all(self._excess(way, row) <= TOLERANCE for row in list(self._plans) if row in rows)
 
     def _excess(self, way: SplitDecision, rows: int) -> float:
         """By which part running in this way is expected to take longer than the best at these rows."""
