@@ -136,5 +136,5 @@ def _operators_us(models: LitertModels, listed: Sequence[Listed], seen: dict[str
     times = np.array([seen.get(key, np.nan) for key in keys])
     new = np.flatnonzero(np.isnan(times))
     if len(new):
-        times[new] = predict_fused(models, [listed[index] for index in new])["predicted_us"]
+        times[new] = predict_fused(models, [listed[int(index)] for index in new])["predicted_us"]
     return times

@@ -74,6 +74,7 @@ def test_a_network_is_the_sum_of_its_operators_and_the_rest_is_named(package_fil
         assert (row.times_us["best"], row.best) == (plan.predicted_us, plan.summary)
     one, two = found.operators
     assert found.whole_us["gpu"] == pytest.approx(2 * one.times_us["gpu"] + two.times_us["gpu"])
+    assert 0 < found.whole_us["planned"] <= min(found.whole_us["planned_cpu"], found.whole_us["planned_gpu"])
     # The depthwise convolution was not trained on; a softmax is no operator; a reshape is nothing at all.
     assert [(row.type, row.count) for row in found.unsupported] == [("DEPTHWISE_CONV2D", 1), ("SOFTMAX", 1)]
     assert found.unsupported_count_percent == pytest.approx(40)
