@@ -9,12 +9,15 @@ from hashlib import sha256
 from typing import Any
 
 from splitfleet.kernels.lowering import lower, lower_half, lower_sync
+from splitfleet.kernels.network import Network
 from splitfleet.kernels.operators import Operator
 from splitfleet.kernels.plan import LaunchPlan
 from splitfleet.kernels.programs import Program
 from splitfleet.kernels.tuning import Tuning
+from splitfleet.predictors.split_table import SplitTable
 
 from .campaign import Repeat
+from .network_lowering import lower_network
 from .profile import DeviceProfile
 
 JOB_SCHEMA = 2
@@ -112,6 +115,12 @@ class JobFactory:
         operator = next(iter(variants.values())).body["operator"]
         body = {"kind": "compare", "rounds": rounds, "operator": operator, "variants": parts, "repeat": self._repeat}
         return self._finish(body, tuple(program for job in variants.values() for program in job.programs))
+
+    def network(self, network: Network, table: SplitTable, threads: int, join: str, rounds: int) -> Job:
+        """A whole network, all-CPU, all-GPU and split as the table says, interleaved."""
+        lowered = lower_network(network, table, self.profile)
+        body = {"kind": "network", "rounds": rounds, "join": join, "network": lowered.body, **self._cpu_part(threads)}
+        return self._finish(body, tuple(plan.program for plan in lowered.plans))
 
     def probe(self, job: Job) -> Job:
         """The job as a probe: its output is not verified, so that its id is never that of a job to be measured."""

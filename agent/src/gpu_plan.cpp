@@ -26,7 +26,7 @@ bool needs_host_access(BufferRole role) {
 }  // namespace
 
 GpuPlan::GpuPlan(const ClDevice& device, cl_program program, const LaunchPlan& plan, Join join,
-                 MemoryBudget& budget)
+                 MemoryBudget& budget, const std::map<BufferRole, Buffer*>& given)
     : device_(device), api_(device.api()), join_(join), signals_(plan.signals) {
   require_precision(plan);
   if (join == Join::svm_poll) {
@@ -36,12 +36,14 @@ GpuPlan::GpuPlan(const ClDevice& device, cl_program program, const LaunchPlan& p
     counter_ = new (signal_->map(CL_MAP_WRITE)) std::atomic<std::uint32_t>(0);
   }
   for (const PlanBuffer& planned : plan.buffers) {
-    if (planned.image) {
-      buffers_.push_back(std::make_unique<Buffer>(device, *planned.image, planned.type, budget));
+    if (const auto found = given.find(planned.role); found != given.end()) {
+      buffers_.push_back(found->second);
       continue;
     }
     const auto use = needs_host_access(planned.role) ? Buffer::Use::shared : Buffer::Use::device;
-    buffers_.push_back(std::make_unique<Buffer>(&device, use, planned.bytes, budget));
+    owned_.push_back(planned.image ? std::make_unique<Buffer>(device, *planned.image, planned.type, budget)
+                                   : std::make_unique<Buffer>(&device, use, planned.bytes, budget));
+    buffers_.push_back(owned_.back().get());
   }
   try {
     for (const PlanLaunch& planned : plan.setup) setup_.push_back(prepared(program, planned, nullptr));

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,10 +20,11 @@ enum class Join { svm_poll, event_wait, finish };
 
 class GpuPlan {
  public:
-  // Throws JobError: unsupported for svm_poll without fine-grained SVM and atomics, invalid_job for a plan
-  // that cannot be joined so, or what OpenCL refuses.
-  GpuPlan(const ClDevice& device, cl_program program, const LaunchPlan& plan, Join join,
-          MemoryBudget& budget);
+  // `given` takes the place of the plan's buffers of these roles, and must outlive this. Throws JobError:
+  // unsupported for svm_poll without fine-grained SVM and atomics, invalid_job for a plan that cannot be
+  // joined so, or what OpenCL refuses.
+  GpuPlan(const ClDevice& device, cl_program program, const LaunchPlan& plan, Join join, MemoryBudget& budget,
+          const std::map<BufferRole, Buffer*>& given = {});
   ~GpuPlan();
   GpuPlan(const GpuPlan&) = delete;
   GpuPlan& operator=(const GpuPlan&) = delete;
@@ -69,7 +71,8 @@ class GpuPlan {
   const ClDevice& device_;
   const ClApi& api_;
   Join join_;
-  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<std::unique_ptr<Buffer>> owned_;
+  std::vector<Buffer*> buffers_;  // of the plan, in its order
   std::vector<Launch> launches_;
   std::vector<Launch> setup_;
   std::unique_ptr<Buffer> signal_;

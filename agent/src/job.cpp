@@ -33,9 +33,12 @@ constexpr std::int64_t kMaxGraceS = 3600;
 constexpr std::int64_t kTimeFactor = 10;
 constexpr std::int64_t kCheckedJoinUs = 2'000;
 constexpr std::int64_t kVariantUs = 500'000;
+constexpr std::int64_t kInferenceUs = 5'000'000;
+constexpr std::int64_t kNetworkVariants = 4;                           // the glue alone among them
+constexpr std::int64_t kPrepareUs = 120'000'000;                       // a network's weights and plans
 constexpr std::int64_t kMaxBoundUs = std::int64_t{7'200} * 1'000'000;  // and the grace
 
-constexpr const char* kKindNames[] = {"gpu", "cpu", "coexec", "sync", "compare", "transfer"};
+constexpr const char* kKindNames[] = {"gpu", "cpu", "coexec", "sync", "compare", "transfer", "network"};
 constexpr const char* kModeNames[] = {"single", "chain"};
 constexpr const char* kOperationNames[] = {"map_read", "map_write", "copy",        "fill",
                                            "read",     "write",     "image_write", "image_read"};
@@ -125,6 +128,15 @@ Work parse_work(const Fields& fields, JobKind kind) {
   return work;
 }
 
+NetworkJob parse_network_job(const Fields& fields) {
+  NetworkJob job;
+  job.cores = parse_cores(fields);
+  job.backend = parse_backend(fields);
+  job.join = static_cast<Join>(fields.one_of("join", kJoinNames));
+  job.network = parse_network(fields.object("network"), static_cast<std::int64_t>(job.cores.size()));
+  return job;
+}
+
 std::vector<Variant> parse_variants(const Fields& fields) {
   std::vector<Variant> variants;
   std::set<std::string> backends;
@@ -164,6 +176,7 @@ const char* operation_name(Transfer::Operation operation) {
 }
 
 std::string Job::backend() const {
+  if (kind == JobKind::network) return network.backend;
   if (kind != JobKind::compare) return work.backend;
   for (const Variant& variant : variants) {
     if (!variant.work.backend.empty()) return variant.work.backend;
@@ -172,11 +185,14 @@ std::string Job::backend() const {
 }
 
 std::int64_t Job::rounds_us() const {
+  if (kind == JobKind::network) return kInferenceUs * rounds * kNetworkVariants;
   return kVariantUs * rounds * static_cast<std::int64_t>(variants.size());
 }
 
 std::int64_t Job::time_bound_us() const {
-  return grace_us() + kTimeFactor * repeat.max_time_us + kCheckedJoinUs * checked_joins + rounds_us();
+  const std::int64_t prepare_us = kind == JobKind::network ? kPrepareUs : 0;
+  return grace_us() + prepare_us + kTimeFactor * repeat.max_time_us + kCheckedJoinUs * checked_joins +
+         rounds_us();
 }
 
 Job parse_job(const Json& line) {
@@ -188,6 +204,9 @@ Job parse_job(const Json& line) {
   if (job.kind == JobKind::compare) {
     job.rounds = fields.integer("rounds", 1, kMaxCount);
     job.variants = parse_variants(fields);
+  } else if (job.kind == JobKind::network) {
+    job.rounds = fields.integer("rounds", 1, kMaxCount);
+    job.network = parse_network_job(fields);
   } else {
     if (job.kind == JobKind::transfer) {
       job.transfer = parse_transfer(fields);

@@ -8,11 +8,12 @@
 
 #include "gpu_plan.hpp"
 #include "launch_plan.hpp"
+#include "network.hpp"
 #include "operator.hpp"
 
 namespace splitfleet {
 
-enum class JobKind { gpu, cpu, coexec, sync, compare, transfer };
+enum class JobKind { gpu, cpu, coexec, sync, compare, transfer, network };
 
 const char* kind_name(JobKind kind);
 
@@ -28,7 +29,7 @@ struct Repeat {
 
 // What one repetition executes: a GPU half, a CPU half, or both.
 struct Work {
-  JobKind kind = JobKind::cpu;  // neither compare nor transfer
+  JobKind kind = JobKind::cpu;  // gpu, cpu, coexec or sync
   std::optional<Operator> op;   // the whole operator; none for sync
   std::int64_t cut = 0;         // the CPU computes channels [0, cut), the GPU the rest
   std::optional<LaunchPlan> plan;
@@ -54,17 +55,26 @@ struct Variant {
   Work work;
 };
 
+// A whole network, executed by the CPU alone, by the GPU with the CPU's glue, and split.
+struct NetworkJob {
+  Network network;
+  Join join = Join::finish;
+  std::vector<int> cores;
+  std::string backend;
+};
+
 struct Job {
   std::string id;
   JobKind kind = JobKind::cpu;
-  Work work;                       // unless compare or transfer
+  Work work;                       // gpu, cpu, coexec, sync
   Transfer transfer;               // transfer
-  Repeat repeat;                   // unless compare
+  NetworkJob network;              // network
+  Repeat repeat;                   // unless compare or network
   std::int64_t checked_joins = 0;  // sync
-  std::int64_t rounds = 0;         // compare
+  std::int64_t rounds = 0;         // compare, network
   std::vector<Variant> variants;   // compare
 
-  // How long the interleaved executions of `compare` may take.
+  // How long the interleaved executions of `compare` and `network` may take.
   std::int64_t rounds_us() const;
   // The backend of all CPU halves; empty without any.
   std::string backend() const;

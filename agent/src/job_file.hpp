@@ -20,7 +20,7 @@ struct JobLine {
 };
 
 struct JobFile {
-  std::unordered_map<std::string, ProgramSource> programs;
+  Programs programs;
   std::vector<JobLine> jobs;
 };
 

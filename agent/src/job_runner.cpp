@@ -4,6 +4,7 @@
 
 #include "failure.hpp"
 #include "measure.hpp"
+#include "network_work.hpp"
 #include "result_file.hpp"
 #include "transfer_work.hpp"
 #include "verify.hpp"
@@ -107,6 +108,35 @@ void run_compare(const Job& job, Machine& machine, const Programs& programs, Wor
   result["variants"] = variants;
 }
 
+void run_network(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads,
+                 Json& result) {
+  const auto work = std::make_shared<NetworkWork>(machine, job.network, programs);
+  std::vector<NetworkVariant*> executed;
+  const auto add_variant = [&](NetworkVariant::Way way) {
+    auto variant = std::make_unique<NetworkVariant>(work, way);
+    executed.push_back(variant.get());
+    workloads.push_back(std::move(variant));
+  };
+  for (const auto way : {NetworkVariant::Way::cpu, NetworkVariant::Way::gpu, NetworkVariant::Way::split})
+    add_variant(way);
+  const std::vector<double> errors = compare_variants(*work, executed);
+  add_variant(NetworkVariant::Way::glue);
+  const std::vector<Timed*> order(executed.begin(), executed.end());
+  const std::vector<Samples> samples = measure_interleaved(order, job.rounds, job.rounds_us());
+  work->check_threads();
+  Samples rejected;
+  Json variants = Json::array();
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    rejected.rejected_context_switch += samples[i].rejected_context_switch;
+    variants.push_back({{"name", executed[i]->name()},
+                        {"max_relative_error", i < errors.size() ? Json(errors[i]) : Json()},
+                        {"warmup", samples[i].warmup},
+                        {"samples", samples[i].samples_json(JobKind::coexec)}});
+  }
+  result["rejected"] = rejected.rejected_json();
+  result["variants"] = variants;
+}
+
 }  // namespace
 
 Json run_job(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads) {
@@ -116,6 +146,8 @@ Json run_job(const Job& job, Machine& machine, const Programs& programs, Workloa
                  {"status", "ok"},   {"error", nullptr}};
   if (job.kind == JobKind::compare) {
     run_compare(job, machine, programs, workloads, result);
+  } else if (job.kind == JobKind::network) {
+    run_network(job, machine, programs, workloads, result);
   } else if (job.kind == JobKind::transfer) {
     run_transfer(job, machine, workloads, result);
   } else {

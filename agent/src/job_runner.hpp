@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "job.hpp"
@@ -11,8 +10,6 @@
 #include "timed.hpp"
 
 namespace splitfleet {
-
-using Programs = std::unordered_map<std::string, ProgramSource>;
 
 // What a job executes. It refers to the job, and taking it down waits for what the device still executes.
 using Workloads = std::vector<std::unique_ptr<Timed>>;

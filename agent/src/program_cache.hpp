@@ -15,6 +15,9 @@ struct ProgramSource {
   std::string options;
 };
 
+// By id.
+using Programs = std::unordered_map<std::string, ProgramSource>;
+
 // Where binaries are kept, and the system's build: after an update of the system the driver may want other
 // ones.
 struct StoreSettings {

@@ -32,7 +32,7 @@ float Values::input(std::int64_t index) const {
 }
 
 float Values::weight(const Operator& whole, std::int64_t k, std::int64_t o) const {
-  return kept(scrambled(static_cast<std::uint32_t>(k * whole.out_channels + o), kWeightSeed));
+  return kept(weight_scale_ * scrambled(static_cast<std::uint32_t>(k * whole.out_channels + o), kWeightSeed));
 }
 
 float Values::residual(std::int64_t index) const {

@@ -11,7 +11,9 @@ namespace splitfleet {
 // conversions are then exact, and an error that is found was made by computing.
 class Values {
  public:
-  explicit Values(bool in_half = false) : in_half_(in_half) {}
+  // Weights are multiplied by `weight_scale`, so that the numbers of a deep network stay in range.
+  explicit Values(bool in_half = false, float weight_scale = 1.0F)
+      : in_half_(in_half), weight_scale_(weight_scale) {}
 
   // Element `index` of the input.
   float input(std::int64_t index) const;
@@ -34,6 +36,7 @@ class Values {
   float kept(float value) const;
 
   bool in_half_;
+  float weight_scale_;
 };
 
 }  // namespace splitfleet

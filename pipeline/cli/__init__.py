@@ -21,6 +21,7 @@ from .host import app as host_verbs
 from .kernels import app as kernel_verbs
 from .models import add_verbs as add_model_verbs
 from .packages import app as package_verbs
+from .run_network import add_verbs as add_network_verb
 from .traces import app as trace_verbs
 from .tune import add_verbs as add_tune_verb
 from .ui import add_verbs as add_ui_verb
@@ -39,7 +40,15 @@ app.add_typer(package_verbs, name="package")
 app.add_typer(kernel_verbs, name="kernels")
 app.add_typer(agent_verbs, name="agent")
 app.add_typer(trace_verbs, name="traces")
-for add_verbs in (add_adopt_verb, add_device_verbs, add_doctor_verb, add_model_verbs, add_tune_verb, add_ui_verb):
+for add_verbs in (
+    add_adopt_verb,
+    add_device_verbs,
+    add_doctor_verb,
+    add_model_verbs,
+    add_network_verb,
+    add_tune_verb,
+    add_ui_verb,
+):
     add_verbs(app)
 
 

@@ -66,7 +66,7 @@ def test_the_fuzzer_finds_nothing_in_the_reading_of_split_tables(fuzzers: Path, 
 def _fuzz(fuzzer: Path, corpus: Path, runs: int, folder: Path, *options: str) -> None:
     found = folder / "found"
     found.mkdir()
-    settings = [f"-runs={runs}", "-seed=1", "-max_len=8192", f"-artifact_prefix={folder}/"]
+    settings = [f"-runs={runs}", "-seed=1", "-max_len=16384", f"-artifact_prefix={folder}/"]
     _run([str(fuzzer), *settings, *options, str(found), str(corpus)])
 
 
