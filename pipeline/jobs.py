@@ -22,6 +22,7 @@ from .profile import DeviceProfile
 
 JOB_SCHEMA = 2
 _CHECKED_JOIN_US = 50
+_NETWORK_ROUND_US = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Job:
     def max_time_us(self) -> int:
         """An upper estimate of the time that the job's repetitions and checked joins take."""
         repetitions = int(self.body.get("repeat", {}).get("max_time_us", 0)) * len(self.body.get("variants", [None]))
-        return repetitions + _CHECKED_JOIN_US * int(self.body.get("checked_joins", 0))
+        inferences = _NETWORK_ROUND_US * int(self.body["rounds"]) if self.kind == "network" else 0
+        return repetitions + inferences + _CHECKED_JOIN_US * int(self.body.get("checked_joins", 0))
 
     def line(self) -> str:
         return json.dumps({"type": "job", "schema": JOB_SCHEMA, "id": self.id, **self.body}, sort_keys=True)
