@@ -160,6 +160,7 @@ def _default_way(entries: Sequence[SplitEntry]) -> DefaultWay:
     faster_on_gpu = sum(decision.gpu_us < decision.cpu_us for decision in decisions)
     if 2 * faster_on_gpu > len(decisions):
         joins = [decision.gpu_join for decision in decisions]
-        return DefaultWay("gpu", 0, max(JOINS, key=joins.count))
+        most: Join = max(JOINS, key=joins.count)
+        return DefaultWay("gpu", 0, most)
     threads = [decision.cpu_threads for decision in decisions]
     return DefaultWay("cpu", max(sorted(set(threads)), key=threads.count, default=1), None)
