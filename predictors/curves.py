@@ -101,12 +101,13 @@ def _predict(
     )
     ends = list(accumulate((len(cut) - 1 for cut in at), initial=0))
 
-    def parts(target: str, table: pd.DataFrame) -> list[Floats]:
-        times = models.predictors[target].predict_table_us(table)
-        return [times[start:end] for start, end in pairwise(ends)]
+    def parts(times_us: Floats) -> list[Floats]:
+        return [times_us[start:end] for start, end in pairwise(ends)]
 
-    dispatch, execution = parts(GPU_DISPATCH, launches), parts(GPU_EXECUTION, launches)
-    on_cpu = {threads: parts(cpu_target(threads), shapes) for threads in models.thread_counts}
+    of_gpu = models.predict_targets(launches, (GPU_DISPATCH, GPU_EXECUTION))
+    of_cpu = models.predict_targets(shapes, [cpu_target(threads) for threads in models.thread_counts])
+    dispatch, execution = parts(of_gpu[GPU_DISPATCH]), parts(of_gpu[GPU_EXECUTION])
+    on_cpu = {threads: parts(of_cpu[cpu_target(threads)]) for threads in models.thread_counts}
     return [
         Curves(
             operator,

@@ -40,7 +40,8 @@ _QUIET = {
     **_BOOSTER,
     "objective": "regression",
     "learning_rate": 0.04,
-    "num_leaves": 8,
+    "num_leaves": 15,
+    "extra_trees": True,
     "feature_fraction": 0.5,
     "max_bin": 127,
 }

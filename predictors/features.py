@@ -134,6 +134,8 @@ def with_codes(frame: pd.DataFrame, kernels: NDArray[np.object_], vocabulary: Vo
     """The frame with the columns `kernel` and `family`: codes of the vocabulary."""
     kernel_codes = {name: float(code) for code, name in enumerate(vocabulary.kernels)}
     family_codes = {name: float(code) for code, name in enumerate(vocabulary.families)}
-    frame["kernel"] = [kernel_codes.get(variant_of(kernel), UNKNOWN) for kernel in kernels]
-    frame["family"] = [family_codes.get(family_of(kernel), UNKNOWN) for kernel in kernels]
+    # Names are few and rows are many.
+    codes, names = pd.factorize(kernels)
+    frame["kernel"] = np.array([kernel_codes.get(variant_of(name), UNKNOWN) for name in names])[codes]
+    frame["family"] = np.array([family_codes.get(family_of(name), UNKNOWN) for name in names])[codes]
     return frame

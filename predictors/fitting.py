@@ -16,8 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .cost_model import CostModel, fit_cost_model
+from .family_processes import FamilySearch, search_families
 from .features import CATEGORICAL
-from .gaussian_process import Observed, Search, search
+from .gaussian_process import Observed
 from .intervals import Intervals, Ranges
 from .observations import TrainingSet
 from .predictor import Floats, Predictor
@@ -25,9 +26,8 @@ from .predictor import Floats, Predictor
 _FOLDS = 5
 _INNER_FOLDS = 5
 _ROUNDS = (10, 25, 50, 100, 200, 400)
-_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _SINGLE_NOISE = 1.5  # variance of one measurement over what differs from shape to shape
-_LEAST_FOR_PROCESS = 20  # rows below which length scales cannot be told
 
 Rows = NDArray[np.int64]
 
@@ -63,14 +63,14 @@ def fit_predictor(data: TrainingSet, rows: Rows, seed: int) -> Predictor:
         process = found.fit(frame, observed)
     types = sorted({json.loads(shape)["type"] for shape in data.shapes})
     by_shape = pd.Series(choice.errors).groupby(data.shape_of[rows])
-    first = frame["family"].groupby(data.shape_of[rows]).first()
+    first = frame.groupby(data.shape_of[rows]).first()
     return Predictor(
         data.target,
         tuple(types),
         data.vocabulary,
         cost_model,
         booster.model_to_string(),
-        Intervals.fit(np.asarray(by_shape.median(), dtype=np.float64), first.to_numpy(np.int64), families),
+        Intervals.fit(first, np.asarray(by_shape.median(), dtype=np.float64), data.design.range, families),
         Ranges.fit(frame, data.design.range, families),
         process,
         choice.share,
@@ -107,15 +107,12 @@ def _weights(repeats: Floats) -> Floats:
     return np.asarray(weights / weights.mean())
 
 
-def _search(data: TrainingSet, rows: Rows, observed: Observed, seed: int) -> Search | None:
-    if len(rows) < _LEAST_FOR_PROCESS:
-        return None
-    design = data.design
-    families = len(data.vocabulary.families)
-    return search(data.features.iloc[rows], observed, design.smooth, design.plain, families, seed)
+def _search(data: TrainingSet, rows: Rows, observed: Observed, seed: int) -> FamilySearch | None:
+    design, families = data.design, len(data.vocabulary.families)
+    return search_families(data.features.iloc[rows], observed, design.smooth, design.plain, families, seed)
 
 
-def _choose(data: TrainingSet, rows: Rows, found: Search | None, seed: int) -> _Choice:
+def _choose(data: TrainingSet, rows: Rows, found: FamilySearch | None, seed: int) -> _Choice:
     """How many trees and how much of the process have the least absolute error on rows held out."""
     wanted, process = np.zeros(len(rows)), np.zeros(len(rows))
     boosted = np.zeros((len(_ROUNDS), len(rows)))

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg import cho_solve, cholesky
+from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
+Pairs = tuple[NDArray[np.int64], ...]
 
 _LEAST = 1e-6  # a feature below it counts as it, before the logarithm
 _JITTER = 1e-8
@@ -69,6 +71,10 @@ class Observed:
     residual: Floats
     repeats: Floats
     cost_us: Floats
+
+    def of(self, rows: NDArray[np.int64]) -> Observed:
+        """These rows alone."""
+        return Observed(self.residual[rows], self.repeats[rows], self.cost_us[rows])
 
     @property
     def noises(self) -> Floats:
@@ -216,12 +222,13 @@ def _matern(squared: Floats) -> Floats:
 def _maximise(scaled: Floats, target: Floats, noises: Floats) -> Hyperparameters:
     """The most likely hyper-parameters, from the prior's centre by L-BFGS."""
     dimensions = scaled.shape[1]
-    apart = np.ascontiguousarray((scaled.T[:, :, None] - scaled.T[:, None, :]) ** 2).reshape(dimensions, -1)
+    pairs = np.triu_indices(len(scaled), 1)
+    apart = np.ascontiguousarray(((scaled[pairs[0]] - scaled[pairs[1]]) ** 2).T)
     priors = np.array([_LENGTH_PRIOR] * dimensions + list(_OTHER_PRIORS))
     result = minimize(
         _negative_log_posterior,
         priors[:, 0],
-        args=(apart, target, noises, priors),
+        args=(apart, pairs, target, noises, priors),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": _SEARCH_STEPS},
@@ -231,30 +238,43 @@ def _maximise(scaled: Floats, target: Floats, noises: Floats) -> Hyperparameters
 
 
 def _negative_log_posterior(
-    logs: Floats, apart: Floats, target: Floats, noises: Floats, priors: Floats
+    logs: Floats, apart: Floats, pairs: Pairs, target: Floats, noises: Floats, priors: Floats
 ) -> tuple[float, Floats]:
-    """Value and gradient in the logarithms of length scales and standard deviations (book, eq. 5.8 and 5.9)."""
-    count = len(target)
+    """Value and gradient in the logarithms of length scales and standard deviations (book, eq. 5.8 and 5.9).
+
+    `apart` [d, p] are squared distances of the `pairs` of observations, each pair once: all matrices are symmetric.
+    """
     dimensions = len(apart)
     inverse_squares = np.exp(-2 * logs[:dimensions])
     signal, variances = np.exp(2 * logs[dimensions]), np.exp(2 * logs[dimensions + 1 :])
-    r = np.sqrt(5 * (inverse_squares @ apart)).reshape(count, count)
+    r = np.sqrt(5 * (inverse_squares @ apart))
     decay = np.exp(-r)
     covariance = signal * (1 + r + r * r / 3) * decay
-    noisy = covariance + np.diag(variances @ noises + _JITTER)
-    lower = cholesky(noisy, lower=True)
-    inverse_lower = solve_triangular(lower, np.eye(count), lower=True)
-    inverse = inverse_lower.T @ inverse_lower
-    weights = inverse @ target
-    slope = inverse - np.outer(weights, weights)
-    by_distance = (slope * (signal * (-5 / 6) * (1 + r) * decay)).reshape(-1)
+    upper, inverse, inverse_diagonal = _inverted(covariance, pairs, signal + variances @ noises + _JITTER)
+    weights = cho_solve((upper, False), target)
+    slope = inverse - weights[pairs[0]] * weights[pairs[1]]
+    slope_diagonal = inverse_diagonal - weights * weights
+    by_distance = slope * (signal * (-5 / 6) * (1 + r) * decay)
     gradient = np.concatenate(
         [
-            -(apart @ by_distance) * inverse_squares,
-            [float((slope * covariance).sum())],
-            (noises @ np.diag(slope)) * variances,
+            -2 * (apart @ by_distance) * inverse_squares,
+            [2 * float(slope @ covariance) + signal * float(slope_diagonal.sum())],
+            (noises @ slope_diagonal) * variances,
         ]
     )
     off = (logs - priors[:, 0]) / priors[:, 1]
-    value = 0.5 * float(target @ weights) + float(np.log(np.diag(lower)).sum()) + 0.5 * float(off @ off)
+    value = 0.5 * float(target @ weights) + float(np.log(np.diag(upper)).sum()) + 0.5 * float(off @ off)
     return value, gradient + off / priors[:, 1]
+
+
+def _inverted(covariance: Floats, pairs: Pairs, diagonal: Floats) -> tuple[Floats, Floats, Floats]:
+    """Of the symmetric matrix with this diagonal and, for each pair, this covariance: its upper Cholesky factor, and
+    its inverse's values for the pairs and on the diagonal. Raises LinAlgError where it is not positive definite."""
+    matrix = np.zeros((len(diagonal), len(diagonal)), order="F")
+    matrix[pairs] = covariance
+    matrix[np.diag_indices(len(diagonal))] = diagonal
+    upper = cholesky(matrix, overwrite_a=True)
+    inverse, failed = dpotri(upper)
+    if failed:
+        raise np.linalg.LinAlgError(f"no inverse of a covariance: dpotri gives {failed}")
+    return upper, inverse[pairs], np.diag(inverse)

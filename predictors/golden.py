@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,32 +47,37 @@ def golden_vectors(predictors: Mapping[str, Predictor], training: Mapping[str, T
 
 def check_golden(vectors: list[dict[str, Any]], models: DeviceModels, device: Device, where: str) -> None:
     """Computes every vector again. Raises UserError naming the first that differs, and in what."""
-    predictors = models.predictors
-    if missing := sorted(set(predictors) - {vector["target"] for vector in vectors}):
-        raise UserError(f"{where}: no golden vector for {missing[0]}; get the package again")
-    for vector in vectors:
-        predictor = predictors[vector["target"]]
-        operator = operator_from_json(vector["operator"])
-        what = f"{where}: {vector['target']} of {operator.label}"
-        is_gpu = threads_of(predictor.target) is None
-        launches = lower_many([operator], device, precision=models.precision, tuned=models.tuning) if is_gpu else None
-        frame = predictor.features(describe_many([operator]) if launches is None else launches)
-        if list(frame.iloc[0]) != vector["features"]:
-            raise UserError(
-                f"{what}: this version of Splitfleet computes other features than the predictor was trained on; "
-                "use the version that wrote the package, or run the campaign again"
-            )
-        check_scores(predictor, frame, vector, what)
+    for target, predictor in sorted(models.predictors.items()):
+        own = [vector for vector in vectors if vector["target"] == target]
+        if not own:
+            raise UserError(f"{where}: no golden vector for {target}; get the package again")
+        operators = [operator_from_json(vector["operator"]) for vector in own]
+        what = [f"{where}: {target} of {operator.label}" for operator in operators]
+        is_gpu = threads_of(target) is None
+        launches = lower_many(operators, device, precision=models.precision, tuned=models.tuning) if is_gpu else None
+        frame = predictor.features(describe_many(operators) if launches is None else launches)
+        for name, found, vector in zip(what, frame.to_numpy(), own, strict=True):
+            if list(found) != vector["features"]:
+                raise UserError(
+                    f"{name}: this version of Splitfleet computes other features than the predictor was trained on; "
+                    "use the version that wrote the package, or run the campaign again"
+                )
+        check_scores(predictor, frame, own, what)
 
 
-def check_scores(predictor: Predictor, frame: pd.DataFrame, vector: Mapping[str, Any], what: str) -> None:
-    """Raises UserError where a vector's raw score or time is not what the predictor gives for its features."""
-    score = float(predictor.raw_score(frame)[0])
-    if score != vector["raw_score"]:
-        raise UserError(f"{what}: raw score {score!r} instead of {vector['raw_score']!r}; get the package again")
-    time_us = float(predictor.predict_us(frame)[0])
-    allowed = _ULPS * math.ulp(vector["time_us"])
-    if predictor.process is not None:
-        allowed = _PROCESS_TOLERANCE * vector["time_us"]
-    if not abs(time_us - vector["time_us"]) <= allowed:
-        raise UserError(f"{what}: {time_us!r} us instead of {vector['time_us']!r}; get the package again")
+def check_scores(
+    predictor: Predictor, frame: pd.DataFrame, vectors: Sequence[Mapping[str, Any]], what: Sequence[str]
+) -> None:
+    """Raises UserError where a vector's raw score or time is not what the predictor gives for its row of `frame`.
+
+    `what` [n] names the vectors [n] in errors.
+    """
+    scores, times_us = predictor.raw_score(frame), predictor.predict_us(frame)
+    for name, vector, score, time_us in zip(what, vectors, scores, times_us, strict=True):
+        if float(score) != vector["raw_score"]:
+            raise UserError(f"{name}: raw score {score!r} instead of {vector['raw_score']!r}; get the package again")
+        allowed = _ULPS * math.ulp(vector["time_us"])
+        if predictor.process is not None:
+            allowed = _PROCESS_TOLERANCE * vector["time_us"]
+        if not abs(float(time_us) - vector["time_us"]) <= allowed:
+            raise UserError(f"{name}: {time_us!r} us instead of {vector['time_us']!r}; get the package again")

@@ -25,14 +25,14 @@ _LAUNCH = (
     "work_groups_per_unit", "loop", "padded_flops", "packed_bytes", "input_reads_bytes", "weight_reads_bytes",
     "launches", "scratch_bytes", "utilisation", "block_x", "block_y", "block_slices", "grid_x", "grid_y", "grid_z",
     "local_x", "local_y", "local_z", "waves_per_group", "waves", "launch_work", "slices", "source_slices",
-    "transform_work_groups", "groups", "parts", "dot_form", "wave_fill", "unit_fill",
+    "transform_work_groups", "groups", "parts", "aligned", "dot_form", "wave_fill", "unit_fill",
 )  # fmt: skip
 _ROUNDS = tuple(f"rounds{count}{part}" for count in OCCUPANCIES for part in ("", "_rows", "_panel", "_block"))
 _DERIVED = (
     "one", "unit_work", "iterations", "thread_work", "padding", "intensity", "loop_rows", "loop_panel",
     "group_weight_reads", "group_input_reads", "added_values", "fused_values",
     "swish_values", "tap_threads", "tap_rounds", "window_reads", "strided_reads", "out_height", "source_padding",
-    "output_padding", "units_filled", "grid_fill", *_ROUNDS,
+    "output_padding", "units_filled", "grid_fill", "single_values", "part_threads", *_ROUNDS,
 )  # fmt: skip
 _FUSED = tuple(f"fused_{name}" for name in FUSED)
 
@@ -43,7 +43,7 @@ LITERT_TERMS = (
     "weight_reads_bytes", "group_weight_reads", "group_input_reads", "input_bytes", "packed_bytes", "output_bytes",
     "added_values", "fused_values", "swish_values", "fused", "tap_threads", "tap_rounds", "window_reads",
     "strided_reads", "threads", "work_groups", "waves", "scratch_bytes", "transform_work_groups",
-    "loop", "loop_rows", "loop_panel", *_ROUNDS,
+    "loop", "loop_rows", "loop_panel", "single_values", "part_threads", *_ROUNDS,
 )  # fmt: skip
 """What the cost model sums: work, reads, tensors, work-items, waiting."""
 
@@ -53,11 +53,11 @@ SMOOTH = (
     "panel", "work_group_size", "input_reads_bytes", "weight_reads_bytes", "source_padding", "output_padding",
     "local_x", "local_y", "local_z", "grid_x", "grid_y", "grid_z", "wave_fill", "grid_fill", "units_filled",
     "loop_rows", "loop_panel", "rounds2", "rounds8", "rounds32", "rounds8_block", "groups", "parts",
-    "stride", "kernel_h", "dot_form", "fused", *_FUSED,
+    "stride", "kernel_h", "aligned", "dot_form", "fused", *_FUSED,
 )  # fmt: skip
 """What a Gaussian process looks at; logarithms of all but PLAIN."""
 
-PLAIN = ("stride", "kernel_h", "dot_form", "fused", *_FUSED)
+PLAIN = ("stride", "kernel_h", "aligned", "dot_form", "fused", *_FUSED)
 
 RANGE = ("m", "n", "k", "in_channels", "in_height", "kernel_h", "stride", "groups", "parts")
 """What says whether a shape lies inside what was measured."""
@@ -89,6 +89,8 @@ def _products(f: pd.DataFrame) -> dict[str, pd.Series[float]]:
         "group_input_reads": f["work_groups"] * f["ly"] * f["block_rows"] * f["loop"],
         "window_reads": f["input_reads_bytes"] * (f["kernel_h"] * f["kernel_w"] > 1),
         "strided_reads": f["input_reads_bytes"] * (f["stride"] > 1),
+        "single_values": (1 - f["aligned"]) * f["m"] * f["n"],
+        "part_threads": (f["parts"] - 1) * f["threads"],
         "fused": fused,
         "added_values": f["fused_add"] * f["m"] * f["n"],
         "fused_values": fused * f["m"] * f["n"],

@@ -107,12 +107,16 @@ def read_litert_package(path: Path) -> LitertPackage:
             text = files[f"models/{group}.txt"].decode()
             where = f"{path}: models/{group}.json"
             predictors[group] = Predictor.from_json(_json(files, f"models/{group}.json", path), text, where)
+    by_group: dict[str, list[dict[str, Any]]] = {}
     for vector in _json(files, "golden.json", path)["vectors"]:
-        if vector["group"] not in predictors:
-            raise UserError(f"{path}: models/{vector['group']} is missing; train again")
-        predictor = predictors[vector["group"]]
-        frame = pd.DataFrame([vector["features"]], columns=list(predictor.feature_names), dtype=np.float64)
-        check_scores(predictor, frame, vector, f"{path}: golden.json: {vector['operator']}")
+        by_group.setdefault(vector["group"], []).append(vector)
+    for group, vectors in by_group.items():
+        if group not in predictors:
+            raise UserError(f"{path}: models/{group} is missing; train again")
+        columns = list(predictors[group].feature_names)
+        frame = pd.DataFrame([vector["features"] for vector in vectors], columns=columns, dtype=np.float64)
+        what = [f"{path}: golden.json: {vector['operator']}" for vector in vectors]
+        check_scores(predictors[group], frame, vectors, what)
     overhead = None
     if _OVERHEAD in files:
         overhead = NetworkOverhead.from_json(_json(files, _OVERHEAD, path), f"{path}: {_OVERHEAD}")

@@ -29,8 +29,7 @@ from .predictor import GPU_EXECUTION, Predictor
 GROUPS = {
     "products": ("conv2d", "linear", "grouped_conv2d"),
     "depthwise": ("depthwise_conv2d",),
-    "pooling": ("pool2d",),
-    "mean": ("mean",),
+    "pooling": ("pool2d", "mean"),
     "concat": ("concat",),
 }
 """Operators whose kernels are alike share a predictor."""

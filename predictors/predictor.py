@@ -1,6 +1,6 @@
 """One predictor: a cost model times the exponential of a score, kept as plain text and JSON, never pickled.
 
-The score is a LightGBM Booster's, or a mean of it and of a Gaussian process over the same features.
+The score is a LightGBM Booster's, or a mean of it and of Gaussian processes over the same features.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from splitfleet.kernels.errors import UserError
 
 from .cost_model import CostModel
 from .design import RUNTIMES, Design, Runtime, design_of
+from .family_processes import FamilyProcesses
 from .features import Vocabulary, cpu_kernels, variant_of
-from .gaussian_process import GaussianProcess
 from .intervals import Intervals, Ranges, uncertainty_from_json, uncertainty_to_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 GPU_EXECUTION = "gpu_execution"
 GPU_DISPATCH = "gpu_dispatch"
 _CPU_TARGET = re.compile(r"cpu_t([1-9]\d*)")
@@ -50,8 +50,8 @@ def threads_of(target: str) -> int | None:
 class Predictor:
     """Predicts one target, in microseconds: cost model x exp(score).
 
-    The score is (1 - `share`) x the Booster's raw score + `share` x the Gaussian process's, which is None where it does
-    not pay. `intervals` and `ranges` say how far to trust it.
+    The score is (1 - `share`) x the Booster's raw score + `share` x the Gaussian process of the row's kernel
+    family; `process` is None where it does not pay. `intervals` and `ranges` say how far to trust it.
 
     A table is what `splitfleet.kernels` gives: `lower_many`/`lower_channels` for GPU targets,
     `describe_many`/`describe_channels` for CPU targets, LiteRT's `lower_operations`. A frame holds the features made
@@ -65,7 +65,7 @@ class Predictor:
     booster_text: str
     intervals: Intervals
     ranges: Ranges
-    process: GaussianProcess | None = None
+    process: FamilyProcesses | None = None
     share: float = 0.0
     runtime: Runtime = "splitfleet"
 
@@ -151,7 +151,7 @@ class Predictor:
         try:
             cost_model = CostModel.from_json(data["cost_model"])
             vocabulary = Vocabulary(tuple(data["kernels"]), cost_model.families)
-            process = None if data["process"] is None else GaussianProcess.from_json(data["process"])
+            process = None if data["process"] is None else FamilyProcesses.from_json(data["process"])
             intervals, ranges = uncertainty_from_json(data["uncertainty"], cost_model.families)
             if data["runtime"] not in RUNTIMES:
                 raise ValueError(f"runtime {data['runtime']!r}")

@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from splitfleet.kernels.errors import UserError
 
 from .cost_model import POOLED, CostModel
+from .family_processes import FamilyProcesses
 from .fit_sets import Fitted
 from .fitting import HeldOut, shape_folds
 from .gaussian_process import GaussianProcess, Hyperparameters, Observed, Search
@@ -162,14 +163,18 @@ def _mixed(tables: Sequence[Floats], scales: Floats, weights: Floats) -> tuple[f
 
 
 def _elders_search(data: TrainingSet, frame: pd.DataFrame, elders: Sequence[Predictor]) -> Search | None:
-    """Length scales as the elders found them: the mean of their inverse squares. None where no elder has a process."""
-    scalings = [elder.process.scaling for elder in elders if elder.process is not None]
+    """Length scales as the elders' processes found them: the mean of their inverse squares, each process weighing as
+    much as it has observations. None where no elder has a process."""
+    processes = [process for elder in elders if elder.process is not None for _, process in elder.process.parts]
+    total = sum(len(process.points) for process in processes)
     plain, columns, scales = data.design.plain, [], []
     for name in data.design.smooth:
-        found = [scaling.scale[scaling.columns.index(name)] for scaling in scalings if name in scaling.columns]
-        if found:
+        known = [process for process in processes if name in process.scaling.columns]
+        if known:
+            found = np.array([each.scaling.scale[each.scaling.columns.index(name)] for each in known])
+            weights = np.array([len(each.points) / total for each in known])
             columns.append(name)
-            scales.append(_STRETCH * np.sqrt(len(scalings) / np.sum(1 / np.square(found))))
+            scales.append(_STRETCH / np.sqrt(np.sum(weights / np.square(found))))
     if not columns:
         return None
     logged = [np.log(np.maximum(frame[name], 1e-6)) if name not in plain else frame[name] for name in columns]
@@ -181,16 +186,16 @@ def _elders_search(data: TrainingSet, frame: pd.DataFrame, elders: Sequence[Pred
 def _predictor(data: TrainingSet, rows: Rows, core: _Core, errors: Floats) -> Predictor:
     frame, families = data.features.iloc[rows], data.vocabulary.families
     by_shape = pd.Series(errors).groupby(data.shape_of[rows])
-    first = frame["family"].groupby(data.shape_of[rows]).first()
+    first = frame.groupby(data.shape_of[rows]).first()
     return Predictor(
         data.target,
         tuple(sorted({json.loads(data.shapes[row])["type"] for row in rows})),
         data.vocabulary,
         core.cost_model,
         _no_booster(frame),
-        Intervals.fit(np.asarray(by_shape.median(), dtype=np.float64), first.to_numpy(np.int64), families),
+        Intervals.fit(first, np.asarray(by_shape.median(), dtype=np.float64), data.design.range, families),
         Ranges.fit(frame, data.design.range, families),
-        core.process,
+        None if core.process is None else FamilyProcesses.of_all(core.process, len(families)),
         0.0 if core.process is None else 1.0,
         data.runtime,
     )

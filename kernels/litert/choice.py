@@ -12,7 +12,8 @@ The rules, in order (github.com/google-ai-edge/LiteRT, tflite/delegates/gpu/comm
 
 A depthwise convolution of 3x3, stride 1 and padding 1 is `depthwise_3x3`, on Mali only of Bifrost and the first
 Valhall and not in fp32; of stride 2 it has a kernel of its own on Apple; any other is `depthwise`
-(selectors/default/dw_convolution_selector.cc, 7d88950e). The two poolings have one kernel each.
+(selectors/default/dw_convolution_selector.cc, 7d88950e). The two poolings have one kernel each; an average over the
+whole image is `mean`, as the data set's kernel names show.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ DEPTHWISE_3X3 = "depthwise_3x3"
 DEPTHWISE_STRIDE_2 = "depthwise_3x3_stride2"
 MAX_POOLING = "max_pooling"
 AVERAGE_POOLING = "average_pooling"
+MEAN = "mean"
 
 TILE = 4
 """Side of the output tile of a Winograd convolution, in pixels."""
@@ -52,6 +54,7 @@ def choose_kernels(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> NDAr
         DEPTHWISE_3X3: is_depthwise & _depthwise_3x3(shapes, gpu, precision),
         DEPTHWISE_STRIDE_2: is_depthwise & _depthwise_stride_2(shapes, gpu),
         DEPTHWISE: is_depthwise,
+        MEAN: (shapes["is_avgpool"] == 1) & _whole_image(shapes),
         MAX_POOLING: shapes["is_maxpool"] == 1,
         AVERAGE_POOLING: shapes["is_avgpool"] == 1,
     }
@@ -114,6 +117,11 @@ def _depthwise_3x3(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> pd.S
 
 def _depthwise_stride_2(shapes: pd.DataFrame, gpu: LitertGpu) -> pd.Series[bool]:
     return _is_3x3(shapes, 2) & (gpu.vendor == "apple")
+
+
+def _whole_image(shapes: pd.DataFrame) -> pd.Series[bool]:
+    window = (shapes["kernel_h"] == shapes["in_height"]) & (shapes["kernel_w"] == shapes["in_width"])
+    return window & (shapes["pad_h"] == 0) & (shapes["pad_w"] == 0)
 
 
 def _is_3x3(shapes: pd.DataFrame, stride: int) -> pd.Series[bool]:

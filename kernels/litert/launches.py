@@ -2,7 +2,8 @@
 
 Grids and fixed work-groups from github.com/google-ai-edge/LiteRT, tflite/delegates/gpu/common/tasks:
 conv_generic.cc, conv_constants.cc, depthwise_conv.cc, depthwise_conv_3x3.cc and pooling.cc (7d88950e),
-depthwise_conv_3x3_stride_h2.cc (45860926), fully_connected.cc (13db095a), winograd.cc (6168d9c7).
+depthwise_conv_3x3_stride_h2.cc (45860926), fully_connected.cc (13db095a), winograd.cc (6168d9c7); reduce.cc of
+github.com/tensorflow/tensorflow (09860328).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .choice import (
     DEPTHWISE_STRIDE_2,
     FULLY_CONNECTED,
     MAX_POOLING,
+    MEAN,
     WINOGRAD,
     constant_bytes,
     element_bytes,
@@ -30,7 +32,7 @@ from .choice import (
 )
 from .gpu import LitertGpu
 from .shapes import SLICE
-from .work_groups import conv_groups, fixed_groups, plain_groups
+from .work_groups import conv_groups, fixed_groups, plain_groups, reduction_group
 
 WINOGRAD_MATRICES = 36
 """Matrix products of a Winograd convolution: one for each value of a transformed 6x6 tile."""
@@ -239,6 +241,31 @@ def _pooling(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> Launches:
     return _channel_wise(shapes, (1, 1), _taps(shapes), gpu)
 
 
+def _mean(shapes: pd.DataFrame, gpu: LitertGpu, precision: str) -> Launches:
+    """A work-group sums one slice of the image where the image fills a quarter of it; else one work-item does."""
+    made = _channel_wise(shapes, (1, 1), _taps(shapes), gpu)
+    sides = [_column(shapes, "in_width"), _column(shapes, "in_height")]
+    across, down = reduction_group(sides[0], sides[1], _reduction_limit(gpu))
+    shared = across * down >= _reduction_limit(gpu) // 4
+    across, down = np.where(shared, across, 1), np.where(shared, down, 1)
+    loop = -(-sides[0] // across) * -(-sides[1] // down)
+    local = np.where(shared[:, None], _sides(across, down, 1), made.local)
+    return replace(
+        made,
+        grid=_sides(across, down, made.panels),
+        local=local,
+        local_panels=local[:, 2],
+        loop=loop,
+        reads=loop * SLICE,
+    )
+
+
+def _reduction_limit(gpu: LitertGpu) -> int:
+    if gpu.vendor == "mali":
+        return 32 if gpu.generation == "midgard" else 64
+    return 128 if gpu.vendor == "adreno" and gpu.generation == "3xx" else 256
+
+
 def _channel_wise(shapes: pd.DataFrame, block: tuple[int, int], pixels_read: Ints, gpu: LitertGpu) -> Launches:
     """Each work-item computes a block of pixels (width, height) of one slice, without weights."""
     slices = _column(shapes, "slices")
@@ -291,4 +318,5 @@ _LAUNCHES = {
     DEPTHWISE_STRIDE_2: _depthwise_stride_2,
     MAX_POOLING: _pooling,
     AVERAGE_POOLING: _pooling,
+    MEAN: _mean,
 }

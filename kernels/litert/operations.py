@@ -105,6 +105,11 @@ class Concat(_Measured):
     type: ClassVar[str] = "concat"
 
     @property
+    def aligned(self) -> bool:
+        """Whether the first part and all together are whole slices; of the others nothing is known."""
+        return self.first % SLICE == 0 and self.channels % SLICE == 0
+
+    @property
     def stand_in(self) -> Pool2d:
         """A pooling of one pixel and one slice, which has a work-item for each pixel, too."""
         return Pool2d("max", self.height, self.width, SLICE, 1, 1, 1, 0, 0)
@@ -152,6 +157,7 @@ def lower_operations(operations: Sequence[Operation], gpu: LitertGpu, precision:
     """`lower_many` for whatever was measured, with a few columns more:
 
     * `groups` and `parts`: 1 where there is nothing such;
+    * `aligned`: 1 but for a concatenation whose parts, as far as known, are no whole slices: values are copied singly;
     * `dot_form`: 1 where conv_constants sums by dot products;
     * `wave_fill`: the share of its waves that a work-group fills;
     * `unit_fill`: work-groups over what all compute units would run in as many rounds.
@@ -163,6 +169,7 @@ def lower_operations(operations: Sequence[Operation], gpu: LitertGpu, precision:
     own = [operation.type if isinstance(operation, _Measured) else "" for operation in operations]
     table["groups"] = [getattr(operation, "groups", 1) for operation in operations]
     table["parts"] = [getattr(operation, "parts", 1) for operation in operations]
+    table["aligned"] = [int(operation.aligned) if isinstance(operation, Concat) else 1 for operation in operations]
     _widen(table, [operation.channels if isinstance(operation, Concat) else 0 for operation in operations])
     is_constants = table["family"] == CONV_CONSTANTS
     table["dot_form"] = (dot_form(table) & is_constants).astype(int)

@@ -44,6 +44,17 @@ def fixed_groups(grid: Ints, size: tuple[int, int, int]) -> Ints:
     return np.tile(np.array(size, dtype=np.int64), (len(grid), 1))
 
 
+def reduction_group(width: Ints, height: Ints, limit: int) -> tuple[Ints, Ints]:
+    """For sums over an image: the largest powers of two, first along the width, that fit the image and the limit."""
+    across = np.minimum(_power_of_two(width), limit)
+    return across, np.minimum(_power_of_two(height), limit // across)
+
+
+def _power_of_two(numbers: Ints) -> Ints:
+    """The largest power of two of at most each number."""
+    return np.asarray(2 ** np.floor(np.log2(numbers)), dtype=np.int64)
+
+
 def _biggest_divisor(numbers: Ints, most: int) -> Ints:
     best = np.ones_like(numbers)
     for divisor in range(2, most + 1):

@@ -82,7 +82,9 @@ def cpu_times_us(operators: list[Operator], threads: int) -> np.ndarray:
     return (3 + table["flops"] / speed + table["gathered_bytes"] / 8e3 + table["weight_bytes"] / 1.5e4).to_numpy()
 
 
-def trace_rows(count: int = 60, seed: int = 1, noise: float = 0.02) -> list[dict[str, Any]]:
+def trace_rows(
+    count: int = 60, seed: int = 1, noise: float = 0.02, counts: tuple[int, ...] = THREADS
+) -> list[dict[str, Any]]:
     """gpu and cpu jobs for `count` shapes, and sync jobs for each join and thread count."""
     draw = np.random.default_rng(seed)
     operators = layers(count, seed)
@@ -96,13 +98,13 @@ def trace_rows(count: int = 60, seed: int = 1, noise: float = 0.02) -> list[dict
         gpu = {"kernel": plan["kernel"], "quantities": json.dumps(quantities), "join": "event_wait"}
         times = _events(dispatch[index], execution[index], 45.0, noise, draw)
         rows.append(trace_row("gpu", f"gpu{index:04}", **shape, **gpu, **times))
-        for threads in THREADS:
+        for threads in counts:
             wall = _ns(cpu_times_us([operator], threads)[0], noise, draw)
             rows.append(
                 trace_row("cpu", f"cpu{index:04}t{threads}", **shape, threads=threads, core_mask=6, wall_ns=wall)
             )
     for join, cost_us in JOINS.items():
-        for threads in THREADS:
+        for threads in counts:
             times = _events(12.0, 2.0, cost_us + threads, noise, draw)
             checked = {"checked_joins": 500_000, "mismatches": 0}
             rows.append(trace_row("sync", f"sync-{join}-{threads}", join=join, threads=threads, **checked, **times))

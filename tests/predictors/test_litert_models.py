@@ -131,16 +131,35 @@ def test_a_process_finds_the_column_that_counts_and_a_row_does_not_depend_on_its
         GaussianProcess.from_json({**process.to_json(), "weights": [1.0]})
 
 
-def test_intervals_hold_as_many_as_they_say() -> None:
+def test_intervals_hold_as_many_as_they_say_and_are_narrow_where_errors_are_small() -> None:
     draw = np.random.default_rng(6)
-    spread = np.where(np.arange(4000) % 2, 0.02, 0.2)
-    errors = spread * draw.standard_normal(4000)
-    codes = np.arange(4000) % 2
-    intervals = Intervals.fit(errors[:2000], codes[:2000], ("wide", "narrow"))
-    frame = pd.DataFrame({"family": codes[2000:].astype(float)})
-    low, high = intervals.bounds(frame, np.ones(2000))
+    size = np.exp(draw.uniform(0, 3, 3000))
+    codes = np.arange(3000) % 2
+    spread = np.where(codes, 0.02, 0.1) * np.where(size > 4, 1, 3)
+    errors = spread * draw.standard_normal(3000)
+    frame = pd.DataFrame({"m": size, "family": codes.astype(float)})
+    intervals = Intervals.fit(frame[:1500], errors[:1500], ("m",), ("wide", "narrow"))
+    assert intervals == Intervals.from_json(json.loads(json.dumps(intervals.to_json())), ("wide", "narrow"))
+    low, high = intervals.bounds(frame[1500:], np.ones(1500))
     for family in (0, 1):
-        rows = codes[2000:] == family
-        figures = interval_metrics(np.exp(errors[2000:][rows]), low[rows], high[rows])
+        rows = codes[1500:] == family
+        figures = interval_metrics(np.exp(errors[1500:][rows]), low[rows], high[rows])
         assert 86 < figures["coverage_90"] < 94
-    assert intervals.widths["narrow"] < 0.05 < 0.25 < intervals.widths["wide"]
+    widths = intervals.widths(pd.DataFrame({"m": [2.0, 9.0, 2.0, 9.0, 9.0], "family": [0.0, 0.0, 1.0, 1.0, -1.0]}))
+    assert widths[1] < widths[0] / 2
+    assert widths[3] < widths[2] / 2 < widths[0] / 4
+    assert widths[3] < widths[4]  # a family that was never seen gets what is typical of all
+    alone = intervals.widths(frame.iloc[[7]])
+    assert alone[0] == intervals.widths(frame)[7]
+    with pytest.raises(ValueError, match="sizes do not agree"):
+        Intervals.from_json({**intervals.to_json(), "errors": [0.1]}, ("wide", "narrow"))
+
+
+def test_a_family_of_a_few_shapes_has_its_own_width() -> None:
+    draw = np.random.default_rng(8)
+    codes = np.repeat([0.0, 1.0], [400, 12])
+    errors = np.where(codes == 1, 0.3, 0.02) * draw.standard_normal(412)
+    frame = pd.DataFrame({"m": np.exp(draw.uniform(0, 3, 412)), "family": codes})
+    intervals = Intervals.fit(frame, errors, ("m",), ("many", "few"))
+    few = np.abs(errors[400:])
+    assert np.mean(few <= intervals.widths(frame[400:])) >= 0.9

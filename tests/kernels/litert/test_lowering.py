@@ -79,7 +79,9 @@ def local(row: pd.Series[object]) -> tuple[object, ...]:
         ("Apple A12", "depthwise:h=14,w=14,c=96,k=3,stride=2,pad=1", "depthwise_3x3_stride2"),
         ("Apple A12", "depthwise:h=1,w=1,c=512,k=1", "depthwise"),
         ("Adreno 640", "maxpool:h=112,w=112,c=64,k=3,stride=2,pad=1", "max_pooling"),
-        ("Adreno 640", "avgpool:h=7,w=7,c=64,k=7", "average_pooling"),
+        ("Adreno 640", "avgpool:h=14,w=14,c=64,k=7", "average_pooling"),
+        ("Adreno 640", "avgpool:h=7,w=7,c=64,k=7", "mean"),
+        ("Adreno 640", "maxpool:h=7,w=7,c=64,k=7", "max_pooling"),
     ],
 )
 def test_kernel_choice_at_its_thresholds(gpu: str, operator: str, family: str) -> None:
@@ -192,6 +194,30 @@ def test_pooling_reads_its_window_and_no_weights() -> None:
     assert (row["grid_x"], row["grid_y"], row["grid_z"]) == (56, 56, 16)
     assert (row["packed_bytes"], row["weight_reads_bytes"]) == (0, 0)
     assert row["input_reads_bytes"] == 56 * 56 * 16 * 9 * 4 * 2
+
+
+@pytest.mark.parametrize(
+    ("gpu", "side", "group", "loop"),
+    [
+        ("Adreno 640", 7, None, 49),  # 16 work-items would be less than a quarter of a work-group
+        ("Adreno 640", 14, (8, 8, 1), 4),
+        ("Adreno 640", 56, (32, 8, 1), 14),
+        ("Mali-G76 MP12", 7, (4, 4, 1), 4),
+        ("Mali-G76 MP12", 56, (32, 2, 1), 56),
+        ("Apple A12", 28, (16, 16, 1), 4),
+    ],
+)
+def test_a_mean_is_summed_by_a_work_group_where_the_image_fills_one(
+    gpu: str, side: int, group: tuple[int, int, int] | None, loop: int
+) -> None:
+    row = lower(f"avgpool:h={side},w={side},c=96,k={side}", gpu)
+    assert row["loop"] == loop
+    assert row["input_reads_bytes"] >= side * side * 96 * 2
+    if group is None:
+        assert row["threads"] < 64
+    else:
+        assert local(row) == group
+        assert row["work_groups"] == 24
 
 
 def test_winograd_is_three_launches_about_a_batch_of_36_products() -> None:
