@@ -73,7 +73,8 @@ class Intervals:
         scale[scale < _SMALLEST] = 1.0
         points = np.round((logs - centre) / scale, _DIGITS)
         codes = frame["family"].to_numpy(np.int64)
-        sizes: Floats = np.abs(errors).round(_DIGITS)
+        # Rounded up: an interval must not be narrower for having been written down.
+        sizes: Floats = np.ceil(np.abs(errors) * 10.0**_DIGITS) / 10.0**_DIGITS
         normal = sizes / _typical(points, codes, (points, codes, sizes), leave_out=True)
         factors = {POOLED: _quantile(normal)}
         for code, name in enumerate(families):
