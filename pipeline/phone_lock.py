@@ -90,6 +90,10 @@ class PhoneLock:
         found = self._run("cat wanted 2>/dev/null && rm -f wanted; true").strip()
         return bool(found) and found != self._owner
 
+    def is_taken(self) -> bool:
+        """Whether anybody has the lock at the moment."""
+        return self._run("[ -d lock ] && echo taken; true").strip() == "taken"
+
     def renew(self) -> None:
         """Shows now and then that the holder lives. Cheap when called often."""
         if time.monotonic() - self._renewed_s < RENEW_S:

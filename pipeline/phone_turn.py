@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from .phone_lock import PhoneLock
 
+_LOOKS = 10  # of poll_s each
+
 
 class Turn:
     """Holds the lock while a batch is at work, and keeps it for a moment behind one: the next batch mostly follows at
@@ -39,13 +41,20 @@ class Turn:
         """As `take`, behind a batch of one's own: others who wait come first. False where the worker shall stop."""
         if self._lock.is_wanted():
             self.end_kept()
-            self._stopping.wait(2 * self._poll_s)  # the other one looks every poll_s
+            self._let_in()
         if not self.is_kept:
             self.take()
         self.is_kept = False
         if self._stopping.is_set():
             self._lock.release()
         return not self._stopping.is_set()
+
+    def _let_in(self) -> None:
+        """Waits until the other one has the lock, for which it looks every `poll_s`; not for long, since it may have
+        left."""
+        for _ in range(_LOOKS):
+            if self._stopping.wait(self._poll_s) or self._lock.is_taken():
+                return
 
     def renew(self) -> None:
         """Shows now and then that the holder lives. Cheap when called often."""

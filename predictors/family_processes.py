@@ -47,6 +47,8 @@ class FamilyProcesses:
     @classmethod
     def from_json(cls, data: list[dict[str, Any]]) -> FamilyProcesses:
         """What `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+        if not isinstance(data, list):
+            raise ValueError("no list of processes")
         return cls(tuple((tuple(map(int, part["codes"])), GaussianProcess.from_json(part)) for part in data))
 
 
