@@ -114,7 +114,7 @@ def prepare(transport: Transport, identity: Identity, conditions: Conditions | N
     capabilities = _ask_agent(transport, agent)
     if capabilities["opencl"] is None:
         raise NoOpenCL(
-            f"{transport.name} ({identity.model}) has no usable OpenCL: {capabilities.get('opencl_error')}; "
+            f"{transport.name}: {identity.model} has no usable OpenCL: {capabilities.get('opencl_error')}; "
             "take it out of the campaign, or install its vendor's driver"
         )
     conditions = conditions or Conditions()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from .campaign import PhoneOption
 from .host import ClusterOption
 from .output import JsonFlag, print_json, print_table
 from .packages import SigningKeyOption
+
+if TYPE_CHECKING:
+    from splitfleet.kernels import Operator
 
 Folder = Annotated[Path, typer.Argument(help="A campaign's folder, as runs/demo.", show_default=False)]
 
@@ -142,6 +145,9 @@ def predict(
     """Predict an operator's or a whole network's times on a device, and the splits with the least expected time."""
     if (op is None) == (model is None):
         raise UserError("predict takes either --op or --model")
+    from splitfleet.kernels import parse_operator
+
+    operator = None if op is None else parse_operator(op)
     path = Path(device)
     if not path.is_file():
         from splitfleet.predictors.registry import champion_package
@@ -157,15 +163,13 @@ def predict(
         from .network import show_network
 
         show_network(times)
-    elif op is not None:
-        _predict_operator(path, op, json)
+    elif operator is not None:
+        _predict_operator(path, operator, json)
 
 
-def _predict_operator(path: Path, op: str, json: bool) -> None:
-    from splitfleet.kernels import parse_operator
+def _predict_operator(path: Path, operator: Operator, json: bool) -> None:
     from splitfleet.predictors.package import open_package
 
-    operator = parse_operator(op)
     package = open_package(path)
     prediction, decision = package.predict(operator), package.plan(operator)
     if json:

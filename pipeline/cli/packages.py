@@ -142,7 +142,7 @@ def diff(
     show_diff(found, first, second)
 
 
-@app.command("import", epilog="Example: MLFLOW_TRACKING_URI=http://127.0.0.1:5000 splitfleet package import phone.zip")
+@app.command("import", epilog="Example: splitfleet package import phone.zip")
 def import_(
     package: Annotated[Path, _PACKAGE], public_key: PublicKeyOption = None, allow_older: OlderFlag = False
 ) -> None:
