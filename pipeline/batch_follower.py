@@ -12,6 +12,10 @@ from .transport import STORAGE_FULL, PhoneStorageFull
 
 _MAX_STARTS_WITHOUT_PROGRESS = 3
 _LEAST_WAIT_S = 0.05
+_MOST = 0.7
+_LONGER = 1.5  # the next wait for one who says nothing: no more than a third of its time is found out too late
+_LONG_SILENCE_S = 10.0
+_LONG_WAITS = 5  # of poll_s
 
 
 def follow_batch(batch: PhoneBatch, offset: int, pace: Pace, stopping: threading.Event) -> Iterator[NewLines]:
@@ -21,8 +25,8 @@ def follow_batch(batch: PhoneBatch, offset: int, pace: Pace, stopping: threading
     Raises AgentStopped when the agent dies over and over at the same place, says nothing for too long or writes what is
     no result, PhoneStorageFull where it cannot write, and the transport's errors.
     """
-    starts, done = 0, 0
-    began_s = news_s = checked_s = time.monotonic()
+    starts, done, done_us = 0, 0, 0
+    news_s = checked_s = time.monotonic()
     wait_s = _LEAST_WAIT_S
     while not stopping.is_set():
         news = batch.read(offset)
@@ -34,10 +38,14 @@ def follow_batch(batch: PhoneBatch, offset: int, pace: Pace, stopping: threading
             offset, starts, news_s = news.offset, 0, now_s
             if news.lines and news.lines[-1]["type"] == "end":
                 return
-            done += sum(line["type"] == "result" for line in news.lines)
-            wait_s = _until_end_s(batch.job_count, done, now_s - began_s, pace)
+            results = [line for line in news.lines if line["type"] == "result"]
+            done += len(results)
+            done_us += sum((line.get("elapsed_us") or 0) - (line.get("build_us") or 0) for line in results)
+            wait_s = _until_end_s(batch.job_count, done, done_us / 1e6, pace)
         else:
-            wait_s = min(2 * wait_s, pace.poll_s)
+            # A job that takes long is looked after more rarely: each look costs the phone something.
+            longest_s = pace.poll_s * (_LONG_WAITS if now_s - news_s > _LONG_SILENCE_S else 1)
+            wait_s = min(_LONGER * wait_s, longest_s)
             if now_s - checked_s >= pace.poll_s:
                 checked_s = now_s
                 if not batch.is_running() and batch.read(offset).offset == offset:
@@ -48,9 +56,9 @@ def follow_batch(batch: PhoneBatch, offset: int, pace: Pace, stopping: threading
 
 
 def _until_end_s(jobs: int | None, done: int, took_s: float, pace: Pace) -> float:
-    """Half of what the jobs that are left will take at the pace of those before."""
+    """Most of what the jobs that are left will take at the pace of those before, which took `took_s`, builds apart."""
     left_s = took_s / done * (jobs - done) if jobs and done else 0.0 if jobs else pace.poll_s
-    return min(max(left_s / 2, _LEAST_WAIT_S), pace.poll_s)
+    return min(max(_MOST * left_s, _LEAST_WAIT_S), pace.poll_s)
 
 
 def _start_again(batch: PhoneBatch, starts: int) -> int:

@@ -29,6 +29,7 @@ from .transport import Deadlines
 
 _SCAN_S = 5.0
 _FIRST_LOOK_S = 20.0
+_END_S = 15.0  # less than the driver waits for a broker's end
 
 
 def find_places(phones: Phones, local_folder: Path, deadlines: Deadlines) -> list[PhonePlace]:
@@ -70,25 +71,38 @@ class BrokerSetup:
 class Broker:
     """Runs as a Ray actor, one on each host; nothing here knows of Ray. No method blocks for long.
 
-    It ends its work when nobody has polled for `abandoned_s`: a driver that was cut off must not keep the phones.
+    It ends its work when nobody has polled for `abandoned_s`: a driver that was cut off must not keep the phones. One
+    that comes back after all (its host slept, or somebody had stopped it) finds it begun anew, as another incarnation.
     """
 
     def __init__(self, setup: BrokerSetup) -> None:
         self._setup = setup
+        self._workers: dict[str, PhoneWorker] = {}
+        self._order_lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
         self._incarnation = secrets.token_hex(8)
         self._outbox = Outbox()
-        self._workers: dict[str, PhoneWorker] = {}
+        self._workers = {}
         self._named: set[str] = set()
         self._handled = 0
-        self._order_lock = threading.Lock()
         self._stopping = threading.Event()
+        self._is_abandoned = False
         self._polled_s = time.monotonic()
         self._trouble = ""
         self._looked = threading.Event()
-        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+        threading.Thread(target=self._watch, args=(self._stopping,), name="watch", daemon=True).start()
+
+    def _begin_anew(self) -> None:
+        """After it was abandoned, and only when nothing of the incarnation before is at work any more."""
+        with self._order_lock:
+            if self._is_abandoned and not any(worker.is_alive() for worker in self._workers.values()):
+                self._begin()
 
     def poll(self, incarnation: str, acknowledged: int, wait_s: float) -> Mail:
         """What there is to report behind message number `acknowledged` of that incarnation; waits up to `wait_s`."""
+        self._begin_anew()
         self._polled_s = time.monotonic()
         self._looked.wait(_FIRST_LOOK_S)  # the first answer names all phones that there are
         first, messages = self._outbox.take(acknowledged if incarnation == self._incarnation else 0, wait_s)
@@ -109,11 +123,17 @@ class Broker:
 
     def stop(self) -> None:
         """Ends the threads; what runs on the phones goes on there."""
+        self._is_abandoned = False
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._stopping.set()
         for worker in self._workers.values():
             worker.stop()
+        # They still remove what they were told to; one that waits for a dead link is not waited for.
+        deadline_s = time.monotonic() + _END_S
         for worker in self._workers.values():
-            worker.join(timeout=self._setup.pace.poll_s + self._setup.deadlines.connect_s)
+            worker.join(timeout=max(0.0, deadline_s - time.monotonic()))
 
     def _find(self) -> None:
         """Serves phones that are new, and leaves those that its host's configuration names no more."""
@@ -158,9 +178,9 @@ class Broker:
         self._workers[place.address] = worker
         worker.start()
 
-    def _watch(self) -> None:
+    def _watch(self, stopping: threading.Event) -> None:
         """Looks for phones that came, until the broker is stopped or abandoned."""
-        while not self._stopping.is_set():
+        while not stopping.is_set():
             trouble = ""
             try:
                 self._find()
@@ -170,6 +190,9 @@ class Broker:
                 self._outbox.put(HostNote(trouble))
             self._trouble = trouble
             self._looked.set()
-            self._stopping.wait(self._setup.scan_s)
-            if time.monotonic() - self._polled_s > self._setup.abandoned_s:
-                self.stop()
+            if not stopping.wait(self._setup.scan_s) and self._is_forgotten():
+                self._let_go()
+                self._is_abandoned = True
+
+    def _is_forgotten(self) -> bool:
+        return time.monotonic() - self._polled_s > self._setup.abandoned_s

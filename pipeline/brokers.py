@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.errors import HarnessError, UserError
 
 from .broker import BrokerSetup
 from .campaign import Phones
 from .messages import BrokerMessage, HostNote, PhoneCommand
 from .ray_broker import Host, RayBroker
+from .ray_session import check_answers
 
 HOST_RESOURCE = "adb_host"
 """The custom resource of Ray nodes that serve phones."""
@@ -21,6 +22,8 @@ HOST_LABEL = "splitfleet-host"
 """The label of such a node: the host's name."""
 
 _LOOK_S = 2.0
+# Ray ends a driver whose head has been silent for 60 s, at once and with words of its own; ours come before.
+_HEAD_SILENT_S = 15.0
 
 
 class Brokers:
@@ -35,6 +38,7 @@ class Brokers:
         self._brokers: dict[str, RayBroker] = {}
         self._known: set[str] = set()
         self._looked_s = 0.0
+        self._head_answered_s = time.monotonic()
         self._news: list[BrokerMessage] = []
         self._look()
         if not self._brokers:
@@ -82,9 +86,28 @@ class Brokers:
         for broker in self._brokers.values():
             broker.stop()
 
+    def _head_answers(self) -> bool:
+        """Whether the cluster's head does. Raises HarnessError when it has not for a while."""
+        if not self._cluster:
+            return True
+        try:
+            check_answers(self._cluster)
+        except UserError as error:
+            if time.monotonic() - self._head_answered_s > _HEAD_SILENT_S:
+                self._brokers.clear()  # without the head nobody can be told to end; they end by themselves
+                raise HarnessError(
+                    f"the head of the cluster is gone: {error}. What was measured is kept, and phones finish what they "
+                    "have. When the head runs again and the hosts have joined it, run the same command again"
+                ) from None
+            return False
+        self._head_answered_s = time.monotonic()
+        return True
+
     def _look(self) -> None:
         """Notices hosts that joined and hosts that are gone."""
         self._looked_s = time.monotonic()
+        if not self._head_answers():
+            return
         hosts = {host.node_id: host for host in _hosts(self._cluster, self._setup.phones)}
         for node_id in [node_id for node_id in self._brokers if node_id not in hosts]:
             host = self._brokers[node_id].host

@@ -79,7 +79,8 @@ class Calibrating:
             return False
         if operator in self.jobs and not before:
             return False  # its job gave no times
-        return all(abs(each.cut - plan.prospect.cut) > _NEAR * operator.channels for each in before)
+        cuts = [each.cut for each in before if each.cut is not None]
+        return all(abs(cut - plan.prospect.cut) > _NEAR * operator.channels for cut in cuts)
 
     def _job(self, operator: Operator, prospect: Prospect) -> Job:
         make = JobFactory(self.profile, _REPEAT)

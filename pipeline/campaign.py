@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,10 +17,10 @@ from splitfleet.kernels import Precision
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.operators import CUT_MULTIPLE, Operator
 from splitfleet.predictors.checked_joins import REQUIRED_JOINS
-from splitfleet.predictors.split_table import Join
+from splitfleet.predictors.split_table import Join, RowRange
 
 from .conditions import Backend, Conditions
-from .layers import LAYER_TYPES, Layer
+from .layers import LAYER_TYPES, Layer, LinearLayer, operators_of
 from .scheduling import Pacing
 from .section import Section
 from .toml_lines import Path as KeyPath
@@ -67,6 +67,7 @@ class Measure(Section):
 
     samples: Samples = Samples()
     coexec_share: float = Field(default=0.2, ge=0, le=0.5)
+    sampling: Literal["random", "adaptive"] = "random"
     threads: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | Literal["all"] = (1,)
     joins: tuple[Join, ...] = ("svm_poll", "event_wait", "finish")
     checked_joins: int = Field(default=REQUIRED_JOINS, ge=0, le=10_000_000)
@@ -206,10 +207,13 @@ class Campaign:
     @property
     def id(self) -> str:
         """A hash of what is measured; [phones], [fleet] and [publish] are no part of it."""
+        measure = self.measure.model_dump(mode="json")
+        if self.measure.sampling == "random":
+            del measure["sampling"]  # campaigns of before it could be chosen keep their hash
         content = {
             "name": self.name,
             "seed": self.seed,
-            "measure": self.measure.model_dump(mode="json"),
+            "measure": measure,
             "layers": [layer.model_dump(mode="json") for layer in self.layers],
         }
         return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -228,6 +232,7 @@ def load_campaign(path: Path) -> Campaign:
         raise UserError(explain(error, path, lines, _Head)) from None
     sources = {path.name: text}
     layers = _read_layers(path, data.get("layers"), lines, sources, include_from=path.parent)
+    _check_ranges(path, layers)
     return Campaign(head.name, head.seed, head.phones, head.fleet, head.measure, head.publish, layers, sources)
 
 
@@ -248,6 +253,24 @@ def _read_layers(
     return tuple(layers)
 
 
+def _check_ranges(path: Path, layers: Iterable[Layer]) -> None:
+    """A split table has one decision for each number of rows of a linear layer."""
+    known: dict[Operator, list[tuple[str, RowRange]]] = {}
+    for layer in layers:
+        if not isinstance(layer, LinearLayer) or layer.row_range is None:
+            continue
+        rows = layer.row_range
+        same = known.setdefault(replace(layer.operator, rows=1), [])
+        for name, other in same:
+            if other != rows and rows.low <= other.high and other.low <= rows.high:
+                raise UserError(
+                    f"{path}: {name!r} and {layer.name!r} are the same linear layer with rows {other.low} to "
+                    f"{other.high} and {rows.low} to {rows.high}, which overlap; give both rows = "
+                    f"[{min(rows.low, other.low)}, {max(rows.high, other.high)}]"
+                )
+        same.append((layer.name, rows))
+
+
 def _layer(path: Path, item: dict[str, Any], lines: TomlLines, where: KeyPath) -> Layer:
     kind = item.get("type")
     if not isinstance(kind, str) or kind not in LAYER_TYPES:
@@ -256,7 +279,7 @@ def _layer(path: Path, item: dict[str, Any], lines: TomlLines, where: KeyPath) -
     cls = LAYER_TYPES[kind]
     try:
         layer = cls.model_validate(item)
-        operator = layer.operator
+        operator = operators_of(layer)[-1]  # none that is measured is larger
     except ValidationError as error:
         raise UserError(explain(error, path, lines, cls, where)) from None
     except UserError as error:

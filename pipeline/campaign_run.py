@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from splitfleet.kernels.errors import UserError
 from splitfleet.predictors.checked_joins import CheckedJoins, checked_joins
 from splitfleet.predictors.traces import read_traces
 
+from .adaptive import SHARES, adaptive_operators
 from .campaign import COPY_NAME as CAMPAIGN_FILE
 from .campaign import Campaign, Phones, load_campaign
 from .campaign_status import ClassCounts, campaign_status
@@ -97,15 +100,16 @@ def _run(
         present = fleet.profiles()
         profiles = {**_unfinished(fleet), **present}
 
-        def plan(profile: DeviceProfile) -> list[Job]:
-            return plan_jobs(campaign, profile, note_joins_before(fleet.ledger, profile.device_class))
-
-        # Made one by one: the jobs of a class may take more memory than all that is known of them afterwards.
-        jobs = {name: _lazily(plan, profile) for name, profile in profiles.items()}
-        try:
-            run = fleet.run(jobs, "measure", plan=plan, probes=plan_probes)
-        finally:
-            _remember_joins(fleet.ledger, campaign.name, folder)
+        for batch in range(len(SHARES) if campaign.measure.sampling == "adaptive" else 1):
+            plan = partial(_plan, campaign, fleet, batch)
+            # Made one by one: the jobs of a class may take more memory than all that is known of them afterwards.
+            jobs = {name: _lazily(plan, profile) for name, profile in profiles.items()}
+            try:
+                run = fleet.run(jobs, "measure", plan=plan, probes=plan_probes)
+            finally:
+                _remember_joins(fleet.ledger, campaign.name, folder)
+            if run.was_interrupted:
+                break
         counts = _counts(fleet.ledger)
     if run.was_interrupted:
         progress.note(f"stopped; what was measured is kept. To go on: splitfleet campaign run {file} --out {folder}")
@@ -120,6 +124,17 @@ def _run(
 def campaign_of(folder: Path) -> Campaign:
     """The campaign file that a folder was made from. Raises UserError where there is none."""
     return load_campaign(folder / CAMPAIGN_FILE)
+
+
+def _plan(campaign: Campaign, fleet: Fleet, batch: int, profile: DeviceProfile) -> list[Job]:
+    """A class's jobs; with adaptive sampling those of all batches up to this one."""
+    name = profile.device_class
+    before = note_joins_before(fleet.ledger, name)
+    if campaign.measure.sampling == "random":
+        return plan_jobs(campaign, profile, before)
+    traces = read_traces(fleet.folder) if batch else pd.DataFrame()
+    of_class = traces[traces["device_class"] == name] if batch else traces
+    return plan_jobs(campaign, profile, before, adaptive_operators(campaign, profile, of_class, batch))
 
 
 def _lazily(plan: JobPlanner, profile: DeviceProfile) -> Iterator[Job]:

@@ -23,7 +23,16 @@ from .home import splitfleet_home
 
 _GIB = 1 << 30
 _ADB_SERVER_PORT = 5037
-_RAY = "import ray; ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False); ray.shutdown()"
+_RAY = """
+import sys
+from splitfleet.kernels.errors import SplitfleetError
+from splitfleet.pipeline.ray_session import ray_session
+try:
+    with ray_session():
+        pass
+except SplitfleetError as error:
+    sys.exit(str(error))
+"""
 _OPENCL = (
     "from splitfleet.pipeline.local_device import local_opencl_device as find; d = find(); "
     "print(d.platform.name.strip(), '-', d.name.strip())"

@@ -11,12 +11,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from splitfleet.kernels.errors import DeviceError, UserError
+from splitfleet.kernels.errors import DeviceError, SplitfleetError, UserError
 
 from .broker import BrokerSetup
 from .brokers import Brokers, ray_brokers
@@ -24,6 +24,7 @@ from .campaign import Phones
 from .conditions import Conditions
 from .directory import Directory
 from .health import Limits
+from .host_files import write_json, writing_into
 from .ingestion import ingest
 from .interrupts import interrupts
 from .jobs import Job
@@ -189,10 +190,12 @@ class Fleet:
         try:
             with self._progress, interrupts() as asked:
                 was_interrupted = self._drive(run, status, lambda: asked.is_requested)
-        finally:
-            status.show("ended", run.tallies(), run.lines(), now=True)
-            ingest(self.ledger, self.folder)
-            self._save_phones()
+        except BaseException:
+            # What ended the run is to be said, not that the same full disk has no room for its traces either.
+            with suppress(SplitfleetError):
+                self._write_outcome(run, status)
+            raise
+        self._write_outcome(run, status)
         unsettled = run.unsettled()
         if unsettled and not was_interrupted:
             left = ", ".join(f"{count} of {name}" for name, count in unsettled.items())
@@ -233,6 +236,13 @@ class Fleet:
         self._progress.show(run.lines())
         return is_stopping
 
+    def _write_outcome(self, run: Run, status: StatusFile) -> None:
+        """Raises HarnessError where the folder cannot be written; the ledger has all of it, and the next run writes."""
+        status.show("ended", run.tallies(), run.lines(), now=True)
+        with writing_into(self.folder):
+            ingest(self.ledger, self.folder)
+        self._save_phones()
+
     def _look(self) -> None:
         for message in self._poll(wait_s=0.5):
             self._directory.take(message)
@@ -271,7 +281,7 @@ class Fleet:
 
     def _save_phones(self) -> None:
         """Serials lie in phones.json and nowhere else outside the ledger."""
-        for profile in self.known_profiles().values():
-            profile.save(self.folder / "profiles")
-        content = {"schema": 1, "phones": self.ledger.phones()}
-        (self.folder / "phones.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
+        with writing_into(self.folder):
+            for profile in self.known_profiles().values():
+                profile.save(self.folder / "profiles")
+            write_json(self.folder / "phones.json", {"schema": 1, "phones": self.ledger.phones()})

@@ -26,11 +26,12 @@ from .brokers import HOST_LABEL, HOST_RESOURCE
 from .campaign import Phones
 from .host_record import HOST_VARIABLE, HostRecord, load_record, record_path, records, save_record
 from .ray_environment import OBJECT_STORE_BYTES, ensure_token, is_loopback, ray_environment, require_token
-from .ray_session import check_answers, last_line, ray_session
+from .ray_session import again_if_late, check_answers, last_line, ray_session
 
 DEFAULT_PORT = 6379
 _START_S = 90.0
 _STOP_S = 20.0
+_ALONE_S = 2.0
 _FOLDER_PREFIX = "splitfleet-host-"
 _STARTED = "Ray runtime started"
 
@@ -66,7 +67,8 @@ def start_cluster(name: str, phones: Phones, listen: str = "127.0.0.1", port: in
             "splitfleet host start --listen ADDRESS --port PORT"
         ) from None
     arguments = ["--head", f"--port={port}", "--include-dashboard=false", "--no-monitor"]
-    return _start_node(name, phones, address, listen, arguments, ensure_token(), is_head=True)
+    token = ensure_token()
+    return again_if_late(lambda: _start_node(name, phones, address, listen, arguments, token, is_head=True))
 
 
 def join_cluster(cluster: str, name: str, phones: Phones, listen: str | None = None) -> HostRecord:
@@ -88,7 +90,8 @@ def join_cluster(cluster: str, name: str, phones: Phones, listen: str | None = N
             f"the hosts of {cluster} must reach this one: name the address that it shall listen on, for example "
             f"splitfleet host join {cluster} --listen {_address_towards(cluster)}"
         )
-    return _start_node(name, phones, cluster, listen or "127.0.0.1", [f"--address={cluster}"], token, is_head=False)
+    arguments, own = [f"--address={cluster}"], listen or "127.0.0.1"
+    return again_if_late(lambda: _start_node(name, phones, cluster, own, arguments, token, is_head=False))
 
 
 def leave_cluster(name: str) -> HostRecord:
@@ -212,7 +215,7 @@ def _end(record: HostRecord) -> None:
     if keeper is not None:
         family = [keeper, *keeper.children(recursive=True)]
         keeper.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs(family, timeout=_STOP_S)
+        _, alive = psutil.wait_procs(family, timeout=_STOP_S if _can_say_goodbye(record) else _ALONE_S)
         for process in alive:
             process.kill()
         psutil.wait_procs(alive, timeout=_STOP_S)
@@ -222,6 +225,15 @@ def _end(record: HostRecord) -> None:
         _kept.pop(record.pid).wait(_STOP_S)
     shutil.rmtree(record.folder, ignore_errors=True)
     record_path(record.name).unlink(missing_ok=True)
+
+
+def _can_say_goodbye(record: HostRecord) -> bool:
+    """Whether the head is there: without it Ray would wait for its answer until it is killed."""
+    try:
+        check_answers(record.cluster)
+    except UserError:
+        return False
+    return True
 
 
 def _end_orphans(record: HostRecord) -> None:

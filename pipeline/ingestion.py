@@ -17,6 +17,7 @@ _FROM_RESULT = (
     "status", "error", "max_relative_error", "checked_joins", "mismatches", "build_us", "elapsed_us", "warmup",
     "started_unix_us",
 )  # fmt: skip
+_text = json.JSONEncoder(sort_keys=True).encode
 _FROM_BATCH = ("temperature_before_c", "temperature_after_c", "telemetry_before", "telemetry_after")
 
 
@@ -29,7 +30,7 @@ def ingest(ledger: Ledger, folder: Path) -> int:
     phone's traces it holds: one that holds the present one stays as it is. Memory does not grow with their number.
     """
     campaign = ledger.get("campaign_name") or folder.name
-    profiles = {row["device_class"]: _profile(ledger, row["device_class"]) for row in ledger.phones()}
+    classes = {row["device_class"]: _of_class(ledger, row["device_class"]) for row in ledger.phones()}
     revisions = {f"phone={phone}": (phone, f"{ledger.owner} {number}") for phone, number in ledger.revisions().items()}
     count = 0
     for name, (phone, revision) in revisions.items():
@@ -42,7 +43,7 @@ def ingest(ledger: Ledger, folder: Path) -> int:
             if path is probes and not first:
                 path.unlink(missing_ok=True)
                 continue
-            rows = (_row(attempt, campaign, profiles) for attempt in chain(first, attempts))
+            rows = (_row(attempt, campaign, classes[attempt["device_class"]]) for attempt in chain(first, attempts))
             write_traces(rows, path, revision=revision)
         count += 1
     for kind in ("traces", "probes"):
@@ -52,14 +53,20 @@ def ingest(ledger: Ledger, folder: Path) -> int:
     return count
 
 
-def _profile(ledger: Ledger, device_class: str) -> dict[str, Any]:
-    return dict(json.loads(ledger.get(f"profile {device_class}") or "{}"))
+def _of_class(ledger: Ledger, device_class: str) -> dict[str, Any]:
+    """What all traces of a device class have in common."""
+    point = json.loads(ledger.get(f"profile {device_class}") or "{}").get("operating_point", {})
+    return {
+        "device_class": device_class,
+        "precision": point.get("precision", "fp32"),  # absent where an earlier version met the phone
+        **{name: point.get(name) for name in ("agent_build", "isa", "backend")},
+        "operating_point": _text(point),
+    }
 
 
-def _row(attempt: dict[str, Any], campaign: str, profiles: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _row(attempt: dict[str, Any], campaign: str, of_class: dict[str, Any]) -> dict[str, Any]:
     body = json.loads(attempt["body"])
     result = json.loads(attempt["result"])
-    point = profiles[attempt["device_class"]]["operating_point"]
     plan = body.get("plan") or {}
     operator = body.get("operator")
     rejected = result.get("rejected") or {}
@@ -67,29 +74,25 @@ def _row(attempt: dict[str, Any], campaign: str, profiles: dict[str, dict[str, A
     return {
         "campaign": campaign,
         "phone": attempt["phone"],
-        "device_class": attempt["device_class"],
+        **of_class,
         "job_id": attempt["job"],
         "purpose": attempt["purpose"],
         "attempt": attempt["attempt"],
         "kind": attempt["kind"],
         "operator_type": operator and operator["type"],
-        "operator": operator and json.dumps(operator, sort_keys=True),
+        "operator": operator and _text(operator),
         "kernel": plan.get("kernel"),
-        "quantities": json.dumps(plan.get("quantities", {}), sort_keys=True),
-        "precision": point.get("precision", "fp32"),  # absent where an earlier version met the phone
+        "quantities": _text(plan.get("quantities", {})),
         **{name: body.get(name) for name in _FROM_JOB},
         "join": body.get("join", body.get("wait")),
         "mode": body.get("mode", "single") if attempt["kind"] == "gpu" else None,
         **{name: result.get(name) for name in _FROM_RESULT},
         **{name: samples.get(name) for name in SAMPLES},
         "variants": _variants(result),
+        "nodes": result.get("nodes") and json.dumps(result["nodes"]),
         "rejected_context_switch": rejected.get("context_switch"),
         "rejected_event_order": rejected.get("event_order"),
         **{name: attempt[name] for name in _FROM_BATCH},
-        "agent_build": point["agent_build"],
-        "isa": point["isa"],
-        "backend": point["backend"],
-        "operating_point": json.dumps(point, sort_keys=True),
     }
 
 

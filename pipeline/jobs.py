@@ -9,20 +9,18 @@ from hashlib import sha256
 from typing import Any
 
 from splitfleet.kernels.lowering import lower, lower_half, lower_sync
-from splitfleet.kernels.network import Network
 from splitfleet.kernels.operators import Operator
 from splitfleet.kernels.plan import LaunchPlan
 from splitfleet.kernels.programs import Program
 from splitfleet.kernels.tuning import Tuning
-from splitfleet.predictors.split_table import SplitTable
 
 from .campaign import Repeat
-from .network_lowering import lower_network
+from .network_lowering import LoweredNetwork
 from .profile import DeviceProfile
 
 JOB_SCHEMA = 2
 _CHECKED_JOIN_US = 50
-_NETWORK_ROUND_US = 2_000_000
+_NETWORK_ROUND_US = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,6 @@ def job_file(jobs: Iterable[Job]) -> str:
         for key, program in sorted(programs.items())
     ]
     return "\n".join([*lines, *(job.line() for job in jobs)]) + "\n"
-
-
-def job_ids(text: str) -> frozenset[str]:
-    """The ids of the jobs in a job file."""
-    lines = map(json.loads, text.splitlines())
-    return frozenset(line["id"] for line in lines if line["type"] == "job")
 
 
 @dataclass(frozen=True)
@@ -118,11 +110,10 @@ class JobFactory:
         body = {"kind": "compare", "rounds": rounds, "operator": operator, "variants": parts, "repeat": self._repeat}
         return self._finish(body, tuple(program for job in variants.values() for program in job.programs))
 
-    def network(self, network: Network, table: SplitTable, threads: int, join: str, rounds: int) -> Job:
-        """A whole network, all-CPU, all-GPU and split as the table says, interleaved."""
-        lowered = lower_network(network, table, self.profile)
+    def network(self, lowered: LoweredNetwork, threads: int, join: str, rounds: int) -> Job:
+        """A whole network, all-CPU, all-GPU and split, interleaved."""
         body = {"kind": "network", "rounds": rounds, "join": join, "network": lowered.body, **self._cpu_part(threads)}
-        return self._finish(body, tuple(plan.program for plan in lowered.plans))
+        return self._finish(body, lowered.programs)
 
     def probe(self, job: Job) -> Job:
         """The job as a probe: its output is not verified, so that its id is never that of a job to be measured."""

@@ -15,6 +15,7 @@ from splitfleet.kernels.errors import UserError
 from splitfleet.predictors.checked_joins import CheckedJoins
 
 from .home import splitfleet_home
+from .host_files import write_json, writing_into
 from .ledger import Ledger
 
 _SCHEMA = 1
@@ -41,13 +42,12 @@ def checked_elsewhere(device_class: str, owner: str) -> CheckedJoins:
 
 
 def remember(device_class: str, owner: str, campaign: str, checked: CheckedJoins) -> None:
-    """Notes what the campaign with this owner mark has checked by now, in place of what it noted before."""
+    """Notes what the campaign with this owner mark has checked by now, in place of what it noted before.
+    Raises HarnessError where it cannot be written."""
     folder = _folder(device_class)
-    folder.mkdir(parents=True, exist_ok=True)
     content = {"schema": _SCHEMA, "campaign": campaign, "joins": checked.joins, "mismatches": checked.mismatches}
-    unfinished = folder / f"{owner}.new"
-    unfinished.write_text(json.dumps(content) + "\n", "utf-8")
-    unfinished.replace(folder / f"{owner}.json")
+    with writing_into(folder):
+        write_json(folder / f"{owner}.json", content)
 
 
 def _folder(device_class: str) -> Path:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
 from splitfleet.kernels import Conv2d, DepthwiseConv2d, Linear, Operator, Pool2d
+from splitfleet.predictors.split_entry import RowRange
 
 from .section import Section
 
@@ -28,17 +31,39 @@ class _Layer(Section):
 
 
 class LinearLayer(_Layer):
-    """A linear layer of the input: output[rows, out] = input[rows, in] x weights."""
+    """A linear layer of the input: output[rows, out] = input[rows, in] x weights.
+
+    Rows that vary at run time, as in a decoder, are [first, last]; both may come.
+    """
 
     type: Literal["linear"]
-    rows: PositiveInt
+    rows: PositiveInt | tuple[PositiveInt, PositiveInt]
     in_features: PositiveInt = Field(alias="in")
     out_features: PositiveInt = Field(alias="out")
     epilogue: Epilogue = "none"
 
+    @field_validator("rows", mode="before")
+    @classmethod
+    def _range(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("rows")
+    @classmethod
+    def _goes_up(cls, value: int | tuple[int, int]) -> int | tuple[int, int]:
+        if isinstance(value, tuple) and value[0] >= value[1]:
+            raise ValueError(f"a range of rows goes up, as in [1, 2048]; not from {value[0]} to {value[1]}")
+        return value
+
     @property
-    def operator(self) -> Operator:
-        return Linear(self.rows, self.in_features, self.out_features, self.epilogue)
+    def row_range(self) -> RowRange | None:
+        """The rows that may come; None where their number is fixed."""
+        return None if isinstance(self.rows, int) else RowRange(*self.rows)
+
+    @property
+    def operator(self) -> Linear:
+        """With rows that vary, of the middle of the range, on a logarithmic scale."""
+        rows = self.rows if isinstance(self.rows, int) else math.isqrt(self.rows[0] * self.rows[1])
+        return Linear(rows, self.in_features, self.out_features, self.epilogue)
 
 
 class _Windowed(_Layer):
@@ -99,6 +124,16 @@ class PoolLayer(_Windowed):
     @property
     def operator(self) -> Operator:
         return Pool2d(self.mode, self.height, self.width, self.channels, *self.window)
+
+
+def operators_of(layer: Layer) -> list[Operator]:
+    """The operators that a layer stands for: one or, with rows that vary, those whose rows double from the first to the
+    last."""
+    if not isinstance(layer, LinearLayer) or layer.row_range is None:
+        return [layer.operator]
+    low, high = layer.row_range.low, layer.row_range.high
+    doubled = [low << power for power in range((high // low).bit_length())]
+    return [replace(layer.operator, rows=rows) for rows in dict.fromkeys([*doubled, high])]
 
 
 Layer = LinearLayer | ConvLayer | DepthwiseLayer | PoolLayer

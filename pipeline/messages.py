@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .jobs import Job, job_file
 from .phone_state import PhoneStatus
 from .profile import DeviceProfile
 from .readings import Readings
@@ -86,6 +88,12 @@ class StartBatch:
 
     batch: str
     job_file: str
+    jobs: frozenset[str]
+
+    @classmethod
+    def of(cls, batch: str, jobs: Iterable[Job]) -> StartBatch:
+        jobs = list(jobs)
+        return cls(batch, job_file(jobs), frozenset(job.id for job in jobs))
 
 
 @dataclass(frozen=True)

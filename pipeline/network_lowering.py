@@ -1,13 +1,14 @@
 """A network as the agent's `network` job takes it (docs/agent.md): tensors by number, launch plans, nodes in order.
 
-Operators keep their kinds and get a launch plan for the whole on the GPU and, where the split table splits them, one
-for the GPU's part. Everything else becomes the few kinds of glue that the agent computes on the CPU. What moves no
-number (reshape, identity, a transposition of axes of size 1) is a second name of the same tensor.
+Operators keep their kinds and get a launch plan for the whole on the GPU and, where they are split, one for the GPU's
+part. How an operator runs is what the split table says, unless the network's plan has another way for that node.
+Everything else becomes the few kinds of glue that the agent computes on the CPU. What moves no number (reshape,
+identity, a transposition of axes of size 1) is a second name of the same tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 from splitfleet.kernels import LaunchPlan, Network, Operator, lower_half
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.network import Node
-from splitfleet.predictors.split_table import SplitTable
+from splitfleet.kernels.programs import Program, program_for
+from splitfleet.predictors.split_table import SplitDecision, SplitTable
 from splitfleet.predictors.split_table_binary import encode_split_table
 
 from .profile import DeviceProfile
@@ -23,36 +25,48 @@ from .profile import DeviceProfile
 _ERROR_GROWTH = 10
 _MOST_TOLERANCE = 0.1
 _MOST_AXES = 6
+_GATE = "await_host"
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class LoweredNetwork:
-    """The job's `network` object and the plans in it."""
+    """The job's `network` object, the plans in it, and of each of its nodes the network's node that it is a part of."""
 
     body: dict[str, Any]
     plans: tuple[LaunchPlan, ...]
+    parts_of: tuple[str, ...]
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        return *(plan.program for plan in self.plans), program_for(_GATE)
 
 
-def lower_network(network: Network, table: SplitTable, profile: DeviceProfile) -> LoweredNetwork:
-    """Decisions are the table's, by its default where it has none; the agent looks them up again by itself.
+def lower_network(
+    network: Network, table: SplitTable, profile: DeviceProfile, decisions: Mapping[str, SplitDecision] | None = None
+) -> LoweredNetwork:
+    """Decisions are the table's, by its default where it has none, which the agent looks up again by itself;
+    `decisions`, by the nodes' names, are those of nodes that run otherwise.
 
     A tensor may differ from that of the all-CPU execution by ten times what a plan's output may, since errors add up.
     Raises UserError naming the first node that the agent has no executor for.
     """
-    lowering = _Lowering(network, table, profile)
+    lowering = _Lowering(network, table, profile, decisions or {})
+    parts_of: list[str] = []
     for node in network.nodes:
         lowering.add(node)
+        parts_of += [node.name] * (len(lowering.nodes) - len(parts_of))
     tolerances = [plan.tolerance for plan in lowering.plans.values()]
     body = {
         "tolerance": min(_ERROR_GROWTH * max(tolerances, default=0.0), _MOST_TOLERANCE),
         "tensors": lowering.tensors,
         "plans": [plan.to_json() for plan in lowering.plans.values()],
+        "gate": {"program": program_for(_GATE).id, "kernel": _GATE},
         "split_table": encode_split_table(table).hex(),
         "nodes": lowering.nodes,
     }
-    return LoweredNetwork(body, tuple(lowering.plans.values()))
+    return LoweredNetwork(body, tuple(lowering.plans.values()), tuple(parts_of))
 
 
 @dataclass
@@ -60,6 +74,7 @@ class _Lowering:
     network: Network
     table: SplitTable
     profile: DeviceProfile
+    decisions: Mapping[str, SplitDecision]
     tensors: list[dict[str, Any]] = field(default_factory=list)
     nodes: list[dict[str, Any]] = field(default_factory=list)
     plans: dict[tuple[Operator, int], LaunchPlan] = field(default_factory=dict)
@@ -98,8 +113,13 @@ class _Lowering:
         }
         found = self.table.find(operator, "default")
         assert found is not None, "the default always answers"
-        if found.processor == "split":
-            entry["split"] = self._plan(operator, found.cut)
+        processor, cut = found.processor, found.cut
+        own = self.decisions.get(node.name)
+        if own is not None and (own.cut, own.threads) != (found.cut, found.threads):
+            processor, cut = own.processor, own.cut
+            entry |= {"cut": cut, **({"threads": own.threads} if cut else {})}
+        if processor == "split":
+            entry["split"] = self._plan(operator, cut)
         self.nodes.append(entry)
 
     def _plan(self, operator: Operator, cut: int) -> int:

@@ -1,47 +1,55 @@
-"""`splitfleet network`: a whole network on a campaign's phones, all-CPU, all-GPU and split, against its prediction."""
+"""`splitfleet network`: a whole network on a campaign's phones, all-CPU, all-GPU and split, against its prediction.
+
+First it runs as the campaign's split table and the measurements of its layers have it. What its nodes take there, in
+the network, plans it again (`predictors.network_calibration`), and again where cuts have moved. Then the last plan is
+measured against its prediction, which knows nothing of that measurement.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from rich.console import Console
 
 from splitfleet.kernels import Network
 from splitfleet.kernels.errors import DeviceError
-from splitfleet.predictors.planner import plan_layers
-from splitfleet.predictors.split_table import SplitTable
 from splitfleet.predictors.traces import read_traces
 
-from .campaign import Phones, Repeat
+from .campaign import Phones
 from .campaign_run import campaign_of
 from .fleet import Fleet
-from .jobs import Job, JobFactory
-from .profile import DeviceProfile
+from .jobs import Job
+from .network_planning import NetworkPlanning, measured, why_not
 from .progress import Progress, progress_on
+from .publishing import published_record
 from .training import same_training
 from .tuning_store import conditions_of
 
 NETWORKS_FOLDER = "networks"
-_WAYS = ("cpu", "gpu", "split")
-_GLUE = "glue"
 _PURPOSE = "network"
+_MOST_CALIBRATIONS = 2
 
 
 @dataclass(frozen=True)
 class NetworkRun:
     """Medians in us of one network on one device class, by way (`cpu`, `gpu`, `split`), and what was predicted.
 
-    A prediction is the sum of its operators' predicted times and the measured time of the glue, which nothing predicts.
-    `max_relative_error`: of any tensor of all-GPU or split against all-CPU. `error` says why nothing was measured.
+    `table_us` are those of the split as the split table has it, planned from layers measured alone: `predicted` and
+    `measured`. `hand_overs_us` are the split's times by how the GPU waits for the CPU (docs/agent.md): those that the
+    device can do and whose outputs were right; `measured_us` has the least of them, and of all-GPU. `glue_us` is in
+    all ways. `max_relative_error`: of any tensor of all-GPU or split against all-CPU. `error` says why nothing was
+    measured.
     """
 
     network: str
     device_class: str
     predicted_us: dict[str, float]
     measured_us: dict[str, float]
+    table_us: dict[str, float]
+    hand_overs_us: dict[str, float]
     glue_us: float | None
     rounds: int
     max_relative_error: float | None
@@ -55,14 +63,19 @@ class NetworkRun:
             return None
         return min(self.measured_us["cpu"], self.measured_us["gpu"]) / self.measured_us["split"]
 
+    @property
+    def hand_over(self) -> str | None:
+        """The cheapest way of handing over from the CPU to the GPU."""
+        return min(self.hand_overs_us, key=lambda name: self.hand_overs_us[name], default=None)
+
     def to_json(self) -> dict[str, Any]:
-        return {**self.__dict__, "speedup": self.speedup}
+        return {**self.__dict__, "speedup": self.speedup, "hand_over": self.hand_over}
 
 
 def run_network(
     folder: Path, network: Network, *, phones: Phones | None = None, progress: Progress | None = None
 ) -> list[NetworkRun]:
-    """Plans the network's operators for every trained device class of which a phone is there, and executes it there.
+    """Plans the network for every trained device class of which a phone is there, and executes it there.
 
     Traces lie in `<folder>/networks`, with a ledger of their own; what was measured before is not measured again.
     Raises UserError when nothing is trained or a node has no executor, DeviceError when no phone of a trained class is
@@ -79,53 +92,51 @@ def run_network(
         seed=campaign.seed,
         pacing=campaign.fleet.pacing,
     ) as fleet:
-        planned: dict[str, tuple[SplitTable, Job]] = {}
-        for name, profile in fleet.profiles().items():
-            if name in trained:
-                models = trained[name][0].models
-                table = plan_layers(network.operators, models, profile.device)
-                planned[name] = (
-                    table,
-                    _job(network, table, profile, models.costs.gpu_wait()[0], campaign.publish.rounds),
-                )
-        if not planned:
+        classes = {
+            name: NetworkPlanning(network, trained[name][0].models, profile, published_record(folder, name))
+            for name, profile in fleet.profiles().items()
+            if name in trained
+        }
+        if not classes:
             raise DeviceError(f"no phone of a trained device class is there: trained {', '.join(sorted(trained))}")
-        if fleet.run({name: [job] for name, (_, job) in planned.items()}, _PURPOSE).was_interrupted:
-            raise KeyboardInterrupt
+        moving = set(classes)
+        for _ in range(_MOST_CALIBRATIONS):
+            rows = _measure(fleet, folder, {name: classes[name].calibrating_job() for name in moving})
+            moving = {name for name in moving if classes[name].take(rows.get(name))}
+        usable = {name: each.job(campaign.publish.rounds) for name, each in classes.items() if each.error is None}
+        rows = _measure(fleet, folder, usable)
+    return [_result(network, name, each, rows.get(name)) for name, each in sorted(classes.items())]
+
+
+def _measure(fleet: Fleet, folder: Path, jobs: Mapping[str, Job]) -> dict[str, Mapping[Any, Any]]:
+    """The traces of these jobs, by device class, as far as there are any."""
+    if not jobs:
+        return {}
+    if fleet.run({name: [job] for name, job in jobs.items()}, _PURPOSE).was_interrupted:
+        raise KeyboardInterrupt
     traces = read_traces(folder / NETWORKS_FOLDER)
     rows = {str(row["job_id"]): dict(row) for row in traces.to_dict("records")}
-    return [_times(network, name, table, rows.get(job.id)) for name, (table, job) in sorted(planned.items())]
+    return {name: rows[job.id] for name, job in jobs.items() if job.id in rows}
 
 
-def _job(network: Network, table: SplitTable, profile: DeviceProfile, join: str, rounds: int) -> Job:
-    make = JobFactory(profile, Repeat())
-    threads = max((entry.decision.cpu_threads for entry in table.entries), default=1)
-    return make.network(network, table, threads, join, rounds)
-
-
-def _times(network: Network, device_class: str, table: SplitTable, trace: dict[Any, Any] | None) -> NetworkRun:
-    decisions = {entry.decision.operator: entry.decision for entry in table.entries}
-    planned = [decisions[operator] for operator in network.operators]
-    sums = {
-        "cpu": sum(decision.cpu_us for decision in planned),
-        "gpu": sum(decision.gpu_us for decision in planned),
-        "split": sum(decision.predicted_us for decision in planned),
-    }
-    split = sum(decision.processor == "split" for decision in planned)
-    if trace is None or trace["status"] != "ok":
-        why = "no phone has measured it" if trace is None else f"{trace['status']}: {trace['error']}"
-        return NetworkRun(network.name, device_class, sums, {}, None, 0, None, split, why)
-    variants = {variant["name"]: variant for variant in trace["variants"]}
-    medians = {name: float(median(variant["wall_ns"])) / 1e3 for name, variant in variants.items()}
-    glue_us = medians[_GLUE]
+def _result(
+    network: Network, device_class: str, planning: NetworkPlanning, trace: Mapping[Any, Any] | None
+) -> NetworkRun:
+    plan = planning.plan
+    split = sum(decision.processor == "split" for decision in plan.decisions.values())
+    error = planning.error or why_not(trace)
+    known = (network.name, device_class, planning.predicted_us())
+    if error is not None or trace is None:
+        return NetworkRun(*known, {}, planning.table_us, {}, None, 0, None, split, error)
+    found = measured(trace)
     return NetworkRun(
-        network.name,
-        device_class,
-        {way: time_us + glue_us for way, time_us in sums.items()},
-        {way: medians[way] for way in _WAYS},
-        glue_us,
-        min(len(variants[way]["wall_ns"]) for way in _WAYS),
-        max(float(variants[way]["max_relative_error"]) for way in _WAYS),
+        *known,
+        found.by_way_us,
+        planning.table_us,
+        found.hand_overs_us,
+        found.glue_us,
+        found.rounds,
+        found.max_relative_error,
         split,
         None,
     )

@@ -75,7 +75,8 @@ class PhoneBatch:
     def put_next(self, batch: PhoneBatch, job_file: str) -> None:
         """Writes the job file of the batch that comes next, and lets the phone go on with it by itself."""
         batch.put(job_file)
-        self._must(f"{batch._show} && cd {self._folder} && echo {batch.id} >next.new && mv next.new next")
+        # By cat: of a full disk a shell's own echo says no more than "I/O error".
+        self._must(f"{batch._show} && cd {self._folder} && echo {batch.id} | cat >next.new && mv next.new next")
 
     def begin(self) -> None:
         """Starts the agent, unless the batch has been begun."""
@@ -145,7 +146,7 @@ class PhoneBatch:
     def _must(self, command: str) -> None:
         result = self._transport.run(command, _TIMEOUT_S)
         if result.exit_code:
-            raise failed_command(self._transport, command, result.stdout)
+            raise failed_command(self._transport, f"batch {self.id}", result.stdout)
 
 
 # A restarted phone gives process ids anew: that the process works in the batch's folder shows that it is the agent.
@@ -162,8 +163,8 @@ def batches_on(transport: Transport) -> dict[str, bool]:
     return {words[0]: words[1:] == ["running"] for words in found if _BATCH_ID.fullmatch(words[0])}
 
 
-def failed_command(transport: Transport, command: str, output: str) -> DeviceError:
-    """The error for a shell command that had to work."""
+def failed_command(transport: Transport, what: str, output: str) -> DeviceError:
+    """The error for a shell command that had to work; `what` it worked on."""
     if STORAGE_FULL in output:
         return PhoneStorageFull(f"{transport.name}: disk full: no space left in {transport.folder}; free some")
-    return DeviceError(f"{transport.name}: {command.split(' ')[0]} failed: {output.strip()[-300:]}")
+    return DeviceError(f"{transport.name}: {what} failed: {output.strip()[-300:]}")

@@ -16,7 +16,6 @@ from splitfleet.kernels.errors import SplitfleetError
 from .batch_follower import follow_batch
 from .conditions import Conditions
 from .health import Cooling, Limits, spoiled
-from .jobs import job_ids
 from .messages import (
     BatchReturned,
     BatchStopped,
@@ -210,11 +209,12 @@ class PhoneWorker(threading.Thread):
             if self._ahead and not self._stopping.is_set():
                 self._go_on(phone, self._ahead)
                 continue
+            is_last_look = self._stopping.is_set()  # seen before the look: whoever stops has given the commands before
             try:
-                session, command = self._commands.get(timeout=0 if self._stopping.is_set() else self._pace.poll_s)
+                session, command = self._commands.get(timeout=0 if is_last_look else self._pace.poll_s)
             except queue.Empty:
                 self._turn.end_kept()
-                if self._stopping.is_set():
+                if is_last_look:
                     return
                 self._look_after()
                 continue
@@ -233,8 +233,8 @@ class PhoneWorker(threading.Thread):
                 self._commands.put((self._session, command))
             case RemoveBatch():
                 phone.batch(command.batch).remove()
-            case StartBatch(job_file=job_file) if not self._stopping.is_set():
-                batch = phone.batch(command.batch, job_ids(job_file), self._limits.max_celsius)
+            case StartBatch(job_file=job_file, jobs=jobs) if not self._stopping.is_set():
+                batch = phone.batch(command.batch, jobs, self._limits.max_celsius)
                 self._start(phone, batch, job_file)
             case FollowBatch(offset=offset):
                 self._turn.take()
@@ -296,8 +296,8 @@ class PhoneWorker(threading.Thread):
             if session != self._session:
                 continue
             match command:
-                case StartBatch(job_file=job_file):
-                    ahead = phone.batch(command.batch, job_ids(job_file), self._limits.max_celsius)
+                case StartBatch(job_file=job_file, jobs=jobs):
+                    ahead = phone.batch(command.batch, jobs, self._limits.max_celsius)
                     batch.put_next(ahead, job_file)
                     self._ahead = _Ahead(ahead)
                 case FollowBatch(offset=offset):

@@ -14,6 +14,7 @@ from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.tuning import Tuning
 
 from .conditions import Conditions
+from .host_files import write_json
 
 PROFILE_SCHEMA = 1
 
@@ -94,9 +95,8 @@ class DeviceProfile:
 
     def save(self, folder: Path) -> Path:
         """Writes `<folder>/<device class>.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.device_class}.json"
-        path.write_text(json.dumps(self.to_json(), indent=2, sort_keys=True) + "\n", "utf-8")
+        write_json(path, self.to_json())
         return path
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from splitfleet.kernels import Operator
 from splitfleet.kernels.errors import DeviceError, UserError
 from splitfleet.predictors.models import DeviceModels
 from splitfleet.predictors.package import build_package
 from splitfleet.predictors.registry import register_package
 from splitfleet.predictors.revision import git_revision
+from splitfleet.predictors.row_ranges import plan_rows
 from splitfleet.predictors.signing import renew_signature
 from splitfleet.predictors.split_table import SplitEntry, SplitTable
 from splitfleet.predictors.traces import read_traces
@@ -24,6 +26,8 @@ from .calibrating import MOST_MEASUREMENTS, Calibrating
 from .campaign import Campaign, Phones
 from .campaign_run import campaign_of
 from .fleet import Fleet
+from .host_files import write_json, writing_into
+from .layers import LinearLayer
 from .phone_seconds import PhoneSeconds, phone_seconds
 from .profile import DeviceProfile
 from .progress import Progress, progress_on
@@ -57,6 +61,9 @@ class Published:
     path: Path
     alias: str
     reason: str
+
+
+Ranges = dict[str, list[SplitEntry]]
 
 
 @dataclass
@@ -109,8 +116,9 @@ def publish_campaign(
                 f"{', '.join(sorted(present))}. Was the agent or a driver updated? Then run the campaign again"
             )
         models = {name: trained[name][0].models for name in there}
-        calibrated = _calibrate(fleet, campaign, there, models, folder)
-        plans = {name: _plan(campaign, each) for name, each in calibrated.items()}
+        ranges = {name: _ranges(campaign, models[name], profile) for name, profile in there.items()}
+        calibrated = _calibrate(fleet, campaign, there, models, ranges, folder)
+        plans = {name: _plan(campaign, each, ranges[name]) for name, each in calibrated.items()}
         traces = _prove(fleet, campaign, plans, folder)
     return [_publish(folder, plan, *trained[name], traces, signing_key) for name, plan in plans.items()]
 
@@ -143,16 +151,33 @@ def _publish(
     return published
 
 
+def _ranges(campaign: Campaign, models: DeviceModels, profile: DeviceProfile) -> list[SplitEntry]:
+    """Entries of the layers whose rows vary, as the predictors alone have them."""
+    layers = {
+        (layer.operator, layer.row_range): None
+        for layer in campaign.layers
+        if isinstance(layer, LinearLayer) and layer.row_range
+    }
+    return [entry for layer, rows in layers if rows for entry in plan_rows(layer, rows, models, profile.device)]
+
+
 def _calibrate(
     fleet: Fleet,
     campaign: Campaign,
     profiles: Mapping[str, DeviceProfile],
     models: Mapping[str, DeviceModels],
+    ranges: Ranges,
     folder: Path,
 ) -> dict[str, Calibrating]:
-    """Plans every layer, measures those whose split may pay, and plans these again, a few times."""
-    layers = [layer.operator for layer in campaign.layers]
-    classes = {name: Calibrating.of(layers, models[name], profile) for name, profile in profiles.items()}
+    """Plans every layer, measures those whose split may pay, and plans these again, a few times.
+
+    A range of rows is measured at the rows that its figures are of.
+    """
+    fixed = _fixed(campaign)
+    classes = {
+        name: Calibrating.of([*fixed, *(entry.decision.operator for entry in ranges[name])], models[name], profile)
+        for name, profile in profiles.items()
+    }
     for _ in range(MOST_MEASUREMENTS):
         jobs = {name: each.next_jobs(campaign.publish.calibrate_layers) for name, each in classes.items()}
         if not any(jobs.values()):
@@ -164,11 +189,19 @@ def _calibrate(
     return classes
 
 
-def _plan(campaign: Campaign, calibrating: Calibrating) -> _ClassPlan:
+def _fixed(campaign: Campaign) -> list[Operator]:
+    """The layers whose rows do not vary, each once."""
+    layers = [each for each in campaign.layers if not isinstance(each, LinearLayer) or each.row_range is None]
+    return list(dict.fromkeys(layer.operator for layer in layers))
+
+
+def _plan(campaign: Campaign, calibrating: Calibrating, ranges: list[SplitEntry]) -> _ClassPlan:
     models, publish = calibrating.models, campaign.publish
     decisions = {operator: plan.decision for operator, plan in calibrating.plans.items()}
-    table = SplitTable.of(models.device_class, models.backend, map(SplitEntry, decisions.values()), models.precision)
-    chosen, searched = choose_layers([entry.decision for entry in table.entries], publish, campaign.seed)
+    entries = [SplitEntry(decisions[operator]) for operator in _fixed(campaign)]
+    entries += [replace(entry, decision=decisions[entry.decision.operator]) for entry in ranges]
+    table = SplitTable.of(models.device_class, models.backend, entries, models.precision)
+    chosen, searched = choose_layers(dict.fromkeys(entry.decision for entry in table.entries), publish, campaign.seed)
     join, _ = models.costs.gpu_wait()
     proofs = []
     for operator in chosen:
@@ -247,9 +280,8 @@ def _save(
         "halves_together": [_together_row(found) for p in plan.proofs if (found := halves_together(p, traces))],
         "phone_seconds": asdict(_phone_seconds(folder, plan)),
     }
-    target = folder / PUBLISHED / f"{published.device_class}.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
+    with writing_into(folder):
+        write_json(folder / PUBLISHED / f"{published.device_class}.json", content)
 
 
 def published_record(folder: Path, device_class: str) -> dict[str, Any] | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from splitfleet.kernels.errors import HarnessError, UserError
 
@@ -18,6 +20,9 @@ from .ray_environment import OBJECT_STORE_BYTES, ensure_token, ray_environment, 
 
 _CONNECT_S = 5.0
 _FOLDER_PREFIX = "splitfleet-ray-"
+_TOO_LATE = "timed out during startup"  # in what Ray says then
+
+Started = TypeVar("Started")
 
 
 @contextmanager
@@ -80,6 +85,19 @@ def last_line(error: object) -> str:
     return lines[-1][:300] if lines else type(error).__name__
 
 
+def again_if_late(start: Callable[[], Started]) -> Started:
+    """What `start` gives, called once more where it fails since Ray's node came too late.
+
+    Ray gives a node 30 s, which cannot be set; on a host that is busy for a moment that is too short.
+    """
+    try:
+        return start()
+    except Exception as error:
+        if _TOO_LATE not in str(error):
+            raise
+    return start()
+
+
 @contextmanager
 def _own_ray(cpus: int) -> Iterator[None]:
     import ray
@@ -87,28 +105,44 @@ def _own_ray(cpus: int) -> Iterator[None]:
     _remove_leftovers()
     # Ray puts sockets below this folder, and their paths must stay short.
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
-    before = set(_children())
     try:
-        try:
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                num_gpus=0,
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=str(folder),
-            )
-        except Exception as error:
-            raise HarnessError(
-                f"Ray did not start on this host ({error}); its logs were in {folder}. Is /tmp or /dev/shm full?"
-            ) from error
-        with _end_after_us([pid for pid in _children() if pid not in before]):
+        pids = again_if_late(lambda: _start(folder, cpus))
+    except Exception as error:
+        raise HarnessError(
+            f"Ray did not start on this host ({last_line(error)}); its logs are in {folder} until it is started again. "
+            "Is /tmp or /dev/shm full?"
+        ) from error
+    try:
+        with _end_after_us(pids):
             yield
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(folder: Path, cpus: int) -> list[int]:
+    """Starts Ray with its files in the folder; its processes."""
+    import ray
+
+    before = set(_children())
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            num_gpus=0,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=str(folder),
+        )
+    except BaseException:
+        ray.shutdown()  # which does not know of all that had been started by then
+        for pid in set(_children()) - before:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        raise
+    return [pid for pid in _children() if pid not in before]
 
 
 @contextmanager

@@ -67,6 +67,15 @@ class _Variant(Reported):
     samples: _Samples
 
 
+_NodeNs = Annotated[list[_Count | None], Field(max_length=4096)]  # nodes of a network, docs/agent.md
+
+
+class _Nodes(Reported):
+    name: Word
+    cpu_ns: _NodeNs
+    gpu_ns: _NodeNs
+
+
 class _Rejected(Reported):
     context_switch: _Count = 0
     event_order: _Count = 0
@@ -101,6 +110,7 @@ class _Result(_Schema):
     rejected: _Rejected | None = None
     samples: _Samples | None = None
     variants: Annotated[list[_Variant], Field(min_length=1, max_length=16)] | None = None
+    nodes: Annotated[list[_Nodes], Field(max_length=16)] | None = None
 
     @model_validator(mode="after")
     def _measured(self) -> _Result:

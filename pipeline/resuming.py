@@ -13,6 +13,7 @@ from .profile import DeviceProfile
 from .scheduling import PROBE, SISTER, Added, Past, ProbeState, Task, WaitingJob, is_sister
 
 _EXTRA_TIME_US = 200_000  # a first guess of what building, warming up and verifying add to a job
+_UNVERIFIED = ("sync", "transfer")  # kinds of jobs that compute nothing which would have to be verified
 _PROBES_KEY = "probes {} {}"
 
 JobPlanner = Callable[[DeviceProfile], Sequence[Job]]
@@ -57,18 +58,19 @@ def enrol(
     settled: dict[str, WaitingJob] = {}
     seen: set[str] = set()
     statuses: Counter[str] = Counter()
+    built: set[str] = set()
 
     def noted() -> Iterator[Job]:
         for job in jobs:
             if job.id in waiting or job.id in seen:
                 continue
             if job.id not in traces.settled:
-                waiting[job.id] = _waiting(job, device_class)
+                waiting[job.id] = _waiting(job, device_class, built)
             else:
                 statuses[traces.rejected.get(job.id, "ok")] += 1
                 seen.add(job.id)
                 if job.id in named:
-                    settled[job.id] = _waiting(job, device_class)
+                    settled[job.id] = _waiting(job, device_class, built)
             yield job
 
     ledger.plan(noted(), device_class, purpose)
@@ -140,8 +142,12 @@ def _tasks(batch: OpenBatch) -> tuple[Task, ...]:
     return tuple(map(Task, batch.jobs, batch.purposes))
 
 
-def _waiting(job: Job, device_class: str) -> WaitingJob:
-    return WaitingJob(job.id, device_class, job.kind, job.max_time_us + _EXTRA_TIME_US)
+def _waiting(job: Job, device_class: str, built: set[str]) -> WaitingJob:
+    """`built` are the programs of the jobs before, and gets this one's."""
+    programs = {program.id for program in job.programs}
+    is_short = job.kind in _UNVERIFIED and programs <= built
+    built |= programs
+    return WaitingJob(job.id, device_class, job.kind, job.max_time_us + (0 if is_short else _EXTRA_TIME_US))
 
 
 def _by_task(count: Callable[[str], Mapping[str, int]], purpose: str) -> dict[Task, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .directory import Directory
-from .jobs import Job, job_file
+from .jobs import Job
 from .ledger import Ledger
 from .messages import (
     BatchReturned,
@@ -245,7 +245,8 @@ class Run:
     def _take_result(self, batch: str, line: dict[str, Any]) -> list[Instruction]:
         """Stores a result as the scheduler says; returns what else is to be done."""
         probe = read_probe(line) if line["id"] in self._probe_ids else None
-        event = Result(batch, line["id"], line["status"], int(line.get("elapsed_us") or 0), probe)
+        elapsed_us, build_us = (int(line.get(name) or 0) for name in ("elapsed_us", "build_us"))
+        event = Result(batch, line["id"], line["status"], elapsed_us, probe, build_us)
         instructions = self.scheduler.handle(event)
         self._store(instructions, line)
         return instructions
@@ -298,8 +299,8 @@ class Run:
                 case Lease(phone=phone, batch=batch, tasks=tasks):
                     self._directory.present[phone].batches.add(batch)
                     self._started_s[batch] = time.monotonic()
-                    jobs = (self._ledger.job(task.job, task.purpose) for task in tasks)
-                    self._send(phone, StartBatch(batch, job_file(jobs)))
+                    jobs = self._ledger.jobs_of((task.job, task.purpose) for task in tasks)
+                    self._send(phone, StartBatch.of(batch, jobs))
                 case Follow(phone=phone, batch=batch):
                     self._send(phone, FollowBatch(batch, self._ledger.offset(batch)))
                 case Remove(phone=phone, batch=batch):

@@ -8,7 +8,7 @@ halves of a layer, which are also executed together: what both at once cost each
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import cycle
 from random import Random
@@ -21,6 +21,7 @@ from splitfleet.predictors.split_table import SVM_POLL, Join
 
 from .campaign import Campaign
 from .jobs import Job, JobFactory
+from .layers import operators_of
 from .profile import DeviceProfile
 
 _SLICE_SHARE = 0.6
@@ -38,18 +39,35 @@ def sample_operators(campaign: Campaign) -> list[Operator]:
 
     The same campaign gives the same operators in the same order, on every device class.
     """
-    chosen = dict.fromkeys(half for layer in campaign.layers for half in _halves(layer.operator, layer.cut))
-    joint = [half for operator, cut in sample_joint(campaign) for half in _halves(operator, (cut,))]
+    drawn = candidate_operators(campaign, 1).values()
+    return list(dict.fromkeys([*explicit_operators(campaign), *(one for of_type in drawn for one in of_type)]))
+
+
+def explicit_operators(campaign: Campaign) -> list[Operator]:
+    """The halves of explicit cuts."""
+    return list(dict.fromkeys(half for layer in campaign.layers for half in _halves(layer.operator, layer.cut)))
+
+
+def candidate_operators(campaign: Campaign, times: int) -> dict[str, list[Operator]]:
+    """By type, halves of `sample_joint`, layers, slices and neighbours: `times` as many as there are to be samples."""
+    joint = joint_halves(campaign)
+    found = {}
     for type_name, count in campaign.measure.samples.model_dump().items():
         random = Random(f"{campaign.seed} {type_name}")
-        of_type = [layer for layer in _layers(campaign) if layer.type == type_name]
+        of_type = [layer for layer in layer_operators(campaign) if layer.type == type_name]
         halves = [half for half in joint if half.type == type_name]
-        chosen.update(dict.fromkeys(_around(of_type, halves, count, random)))
-    return list(chosen)
+        found[type_name] = _around(of_type, halves, times * count, random)
+    return found
 
 
-def _layers(campaign: Campaign) -> list[Operator]:
-    return list(dict.fromkeys(layer.operator for layer in campaign.layers))
+def joint_halves(campaign: Campaign) -> list[Operator]:
+    """The halves of the layers that are executed by both processors at once."""
+    return [half for operator, cut in sample_joint(campaign) for half in _halves(operator, (cut,))]
+
+
+def layer_operators(campaign: Campaign) -> list[Operator]:
+    """What the layers stand for, each once."""
+    return list(dict.fromkeys(operator for layer in campaign.layers for operator in operators_of(layer)))
 
 
 def sample_joint(campaign: Campaign) -> list[tuple[Operator, int]]:
@@ -59,7 +77,9 @@ def sample_joint(campaign: Campaign) -> list[tuple[Operator, int]]:
     """
     pairs = []
     for type_name, count in campaign.measure.samples.model_dump().items():
-        layers = [layer for layer in _layers(campaign) if layer.type == type_name and layer.channels > CUT_MULTIPLE]
+        layers = [
+            layer for layer in layer_operators(campaign) if layer.type == type_name and layer.channels > CUT_MULTIPLE
+        ]
         random = Random(f"{campaign.seed} {type_name} joint")
         wanted = round(campaign.measure.coexec_share * count) if layers else 0
         drawn = random.sample(layers, min(wanted, len(layers))) + random.choices(layers, k=max(0, wanted - len(layers)))
@@ -67,19 +87,24 @@ def sample_joint(campaign: Campaign) -> list[tuple[Operator, int]]:
     return list(dict.fromkeys(pairs))
 
 
-def plan_jobs(campaign: Campaign, profile: DeviceProfile, checked_before: CheckedJoins | None = None) -> list[Job]:
+def plan_jobs(
+    campaign: Campaign,
+    profile: DeviceProfile,
+    checked_before: CheckedJoins | None = None,
+    operators: Sequence[Operator] | None = None,
+) -> list[Job]:
     """The jobs of one device class: each operator on the GPU and for each thread count on the CPU, some layers by both
     at once, each join, and each transfer.
 
     Thread counts above the number of cores in the mask, polling without fine-grained SVM, images where there are none
     and transfers larger than one allocation are left out.
-    `checked_before` are joins by polling that earlier campaigns of the class checked.
-    Raises UserError when no thread count remains.
+    `checked_before` are joins by polling that earlier campaigns of the class checked. Without `operators` they are
+    those of `sample_operators`. Raises UserError when no thread count remains.
     """
     measure = campaign.measure
     threads = thread_counts(campaign, profile)
     make = JobFactory(profile, measure.repeat)
-    operators = sample_operators(campaign)
+    operators = sample_operators(campaign) if operators is None else operators
     jobs = [make.gpu(operator) for operator in operators]
     if "chain" in measure.modes:
         jobs += [make.gpu(operator, chain_length=measure.chain_length) for operator in operators]

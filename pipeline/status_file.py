@@ -10,12 +10,14 @@ import os
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from splitfleet.kernels.errors import UserError
 
+from .host_files import write_json
 from .progress import PhoneLine
 
 STATUS_FILE = "status.json"
@@ -46,7 +48,7 @@ class StatusFile:
         self._written_s = 0.0
 
     def show(self, state: str, classes: Iterable[ClassTally], lines: Iterable[PhoneLine], *, now: bool = False) -> None:
-        """Writes how the run stands. `state` is running, stopping or ended."""
+        """Writes how the run stands, where there is room. `state` is running, stopping or ended."""
         if not now and time.monotonic() - self._written_s < _EVERY_S:
             return
         content = {
@@ -56,8 +58,10 @@ class StatusFile:
             "classes": [*(asdict(row) for row in classes), *self._others],
             "phones": [phone_json(line) for line in lines],
         }
-        write_json(self._folder / STATUS_FILE, content)
         self._written_s = time.monotonic()
+        # Without room for it the run goes on: whether it can is for the ledger to say.
+        with suppress(OSError):
+            write_json(self._folder / STATUS_FILE, content)
 
     def is_asked_to_stop(self) -> bool:
         """Whether a person has asked this driver, and no earlier one, to stop (`splitfleet campaign stop`)."""
@@ -102,10 +106,3 @@ def phone_json(line: PhoneLine) -> dict[str, Any]:
         "left_s": None if line.left_s is None else round(line.left_s),
         "trouble": line.trouble,
     }
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file that shows up whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.new")
-    unfinished.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
-    unfinished.replace(path)

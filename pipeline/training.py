@@ -20,6 +20,7 @@ from splitfleet.predictors.train import ClassModels, ClassTraces, class_models, 
 from splitfleet.predictors.training_runs import log_training
 
 from .campaign_run import campaign_of
+from .host_files import write_json, writing_into
 from .join_record import joins_before
 from .ledger import Ledger
 from .profile import load_profiles
@@ -66,7 +67,6 @@ def _log(folder: Path, results: dict[str, ClassModels], campaign: str) -> None:
 
 
 def _note(folder: Path, results: dict[str, ClassModels], runs: TrainingRuns | None) -> None:
-    """Written whole or not at all."""
     trained = {
         name: {
             "run_id": runs.class_runs[name] if runs else None,
@@ -76,9 +76,8 @@ def _note(folder: Path, results: dict[str, ClassModels], runs: TrainingRuns | No
         for name, result in results.items()
     }
     content = {"schema": _SCHEMA, "campaign_run": runs.campaign_run if runs else None, "device_classes": trained}
-    unfinished = folder / f"{TRAINING_FILE}.new"
-    unfinished.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
-    unfinished.replace(folder / TRAINING_FILE)
+    with writing_into(folder):
+        write_json(folder / TRAINING_FILE, content)
 
 
 def train_classes(folder: Path) -> dict[str, ClassModels]:

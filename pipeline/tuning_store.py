@@ -12,6 +12,7 @@ from splitfleet.kernels.tuning import Tuning
 from .campaign import Campaign
 from .conditions import Conditions
 from .home import splitfleet_home
+from .host_files import write_json, writing_into
 
 
 def conditions_of(campaign: Campaign) -> Conditions:
@@ -24,12 +25,11 @@ def conditions_of(campaign: Campaign) -> Conditions:
 
 
 def save_tuning(tuning: Tuning) -> Path:
-    """Writes the tuning of a device class, in place of an older one; returns the file."""
+    """Writes the tuning of a device class, in place of an older one; returns the file. Raises HarnessError where it
+    cannot be written."""
     path = _folder() / f"{tuning.device_class}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".new")
-    unfinished.write_text(json.dumps(tuning.to_json(), indent=1, sort_keys=True) + "\n", "utf-8")
-    unfinished.replace(path)
+    with writing_into(path.parent):
+        write_json(path, tuning.to_json())
     return path
 
 

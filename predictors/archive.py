@@ -73,6 +73,7 @@ def _read(path: Path) -> bytes:
 def _members(path: Path, data: bytes, allowed: Callable[[str], bool]) -> dict[str, bytes]:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
+    # NotImplementedError is zipfile's for a file that asks for a later version of the format.
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
         raise UserError(f"{path}: not a predictor package, or its directory is damaged ({error}); {_AGAIN}") from error
     with archive:

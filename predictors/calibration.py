@@ -30,12 +30,13 @@ class Calibration:
     """One interleaved measurement in us of an operator: split at `cut`, and whole on each processor.
 
     `cpu_half_us` and `gpu_half_us` (dispatch and execution) are the halves' own times within the joint execution,
-    `rest_us` what it takes beyond the later one. `cpu_us` has `cpu_threads`; `gpu_us` is the wall time.
+    `rest_us` what it takes beyond the later one. `cpu_us` has `cpu_threads`; `gpu_us` is the wall time. Where `cut` is
+    None, the operator was only measured whole, and the halves' times are 0.
     """
 
-    cut: int
+    cut: int | None
     threads: int
-    join: Join
+    join: Join | None
     cpu_half_us: float
     gpu_half_us: float
     rest_us: float
@@ -78,14 +79,18 @@ def remaining_error(error: float, octaves: Floats | float = 0.0) -> Floats:
 
 
 def joint_medians(calibrations: Sequence[Calibration], side: Side) -> dict[int, float]:
-    """The halves' times in us by cut: the median where one was measured more than once.
+    """The halves' times in us by cut: the median where one was measured more than once; none where none was split.
 
     A phone's level drifts from one measurement to the next, the ratio of two times within one hardly does. So each
     half counts as a part of the whole operator's time beside it, times the median of that over all measurements.
     """
+    if not calibrations:
+        return {}
     whole_us = median(_whole_us(found, side) for found in calibrations)
     times: dict[int, list[float]] = {}
     for found in calibrations:
+        if found.cut is None:
+            continue
         half_us = found.cpu_half_us if side == "cpu" else found.gpu_half_us
         times.setdefault(found.cut, []).append(half_us / _whole_us(found, side) * whole_us)
     return {cut: median(us) for cut, us in times.items()}

@@ -54,7 +54,7 @@ class HeldOut:
 def fit_predictor(data: TrainingSet, rows: Rows, seed: int) -> Predictor:
     """A predictor trained on these rows of a training set."""
     frame, families = data.features.iloc[rows], data.vocabulary.families
-    cost_model, observed = _cost(data, rows)
+    cost_model, observed = cost_of(data, rows)
     found = _search(data, rows, observed, seed)
     choice = _choose(data, rows, found, seed)
     booster = _boost(data, rows, observed.residual, choice.rounds, seed)
@@ -92,7 +92,7 @@ def predict_held_out(data: TrainingSet, seed: int) -> HeldOut:
     return held_out
 
 
-def _cost(data: TrainingSet, rows: Rows) -> tuple[CostModel, Observed]:
+def cost_of(data: TrainingSet, rows: Rows) -> tuple[CostModel, Observed]:
     """The cost model of these rows, and what it leaves of them."""
     frame, time_us = data.features.iloc[rows], data.time_us[rows]
     weights = _weights(data.repeats[rows])
@@ -118,7 +118,7 @@ def _choose(data: TrainingSet, rows: Rows, found: FamilySearch | None, seed: int
     boosted = np.zeros((len(_ROUNDS), len(rows)))
     for test in shape_folds(data.shape_of[rows], _INNER_FOLDS, seed + 1):
         train = np.setdiff1d(np.arange(len(rows)), test)
-        model, observed = _cost(data, rows[train])
+        model, observed = cost_of(data, rows[train])
         unseen = data.features.iloc[rows[test]]
         wanted[test] = np.log(data.time_us[rows[test]] / model.predict_us(unseen))
         booster = _boost(data, rows[train], observed.residual, max(_ROUNDS), seed)

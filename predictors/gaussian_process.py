@@ -32,6 +32,8 @@ _DIGITS = 7
 # Prior of the logarithms: length scales in standard deviations of a feature, then signal and three noises.
 _LENGTH_PRIOR = (1.5, 1.0)
 _OTHER_PRIORS = ((-1.5, 1.0), (-3.5, 1.0), (-3.5, 1.0), (-3.5, 1.0))
+_FARTHEST_LOG = 50.0
+_IMPOSSIBLE = 1e12  # the value where a covariance cannot be inverted
 _MOST_SHORTNESS = 4.0
 
 
@@ -148,14 +150,23 @@ class Search:
 
     def fit(self, frame: pd.DataFrame, observed: Observed) -> GaussianProcess:
         """The process given what was observed at the rows [n] of a feature frame."""
-        scale = self.deviation * self.found.lengths
-        scaling = Scaling(self.columns, self.plain, self.families, tuple(self.centre), tuple(scale))
+        scaling = self._scaling
         points = np.round(scaling.points(frame), _DIGITS)
         offset = float(np.median(observed.residual))
         covariance = self.found.signal * _matern(_squared_distances(points, points))
         covariance[np.diag_indices(len(points))] += self.found.noises @ observed.noises + _JITTER
         weights = cho_solve((cholesky(covariance, lower=True), True), observed.residual - offset)
         return GaussianProcess(scaling, points, self.found.signal * weights, offset)
+
+    def covariance(self, first: pd.DataFrame, second: pd.DataFrame) -> Floats:
+        """Covariances [n, m] of log(time / cost model) between rows of two feature frames, before any measurement."""
+        points = [self._scaling.points(frame) for frame in (first, second)]
+        return np.asarray(self.found.signal * _matern(_squared_distances(*points)))
+
+    @property
+    def _scaling(self) -> Scaling:
+        scale = self.deviation * self.found.lengths
+        return Scaling(self.columns, self.plain, self.families, tuple(self.centre), tuple(scale))
 
 
 def search(
@@ -245,12 +256,19 @@ def _negative_log_posterior(
     `apart` [d, p] are squared distances of the `pairs` of observations, each pair once: all matrices are symmetric.
     """
     dimensions = len(apart)
-    inverse_squares = np.exp(-2 * logs[:dimensions])
-    signal, variances = np.exp(2 * logs[dimensions]), np.exp(2 * logs[dimensions + 1 :])
+    # A line search may try a step that goes absurdly far: the likelihood is held still there, so that nothing overflows
+    # and the prior, which goes on growing, sends it back.
+    near = np.clip(logs, -_FARTHEST_LOG, _FARTHEST_LOG)
+    inverse_squares = np.exp(-2 * near[:dimensions])
+    signal, variances = np.exp(2 * near[dimensions]), np.exp(2 * near[dimensions + 1 :])
     r = np.sqrt(5 * (inverse_squares @ apart))
     decay = np.exp(-r)
     covariance = signal * (1 + r + r * r / 3) * decay
-    upper, inverse, inverse_diagonal = _inverted(covariance, pairs, signal + variances @ noises + _JITTER)
+    off = (logs - priors[:, 0]) / priors[:, 1]
+    try:
+        upper, inverse, inverse_diagonal = _inverted(covariance, pairs, signal + variances @ noises + _JITTER)
+    except np.linalg.LinAlgError:
+        return _IMPOSSIBLE, off / priors[:, 1]
     weights = cho_solve((upper, False), target)
     slope = inverse - weights[pairs[0]] * weights[pairs[1]]
     slope_diagonal = inverse_diagonal - weights * weights
@@ -262,9 +280,8 @@ def _negative_log_posterior(
             (noises @ slope_diagonal) * variances,
         ]
     )
-    off = (logs - priors[:, 0]) / priors[:, 1]
     value = 0.5 * float(target @ weights) + float(np.log(np.diag(upper)).sum()) + 0.5 * float(off @ off)
-    return value, gradient + off / priors[:, 1]
+    return value, gradient * (near == logs) + off / priors[:, 1]
 
 
 def _inverted(covariance: Floats, pairs: Pairs, diagonal: Floats) -> tuple[Floats, Floats, Floats]:

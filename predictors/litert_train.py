@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ def litert_sets(traces: pd.DataFrame, least: int = LEAST_SHAPES) -> dict[str, Tr
     for name, types in GROUPS.items():
         rows = traces[traces["operator_type"].isin(types)]
         if rows["operator"].nunique() >= least:
-            sets[name] = _training_set(rows)
+            sets[name] = replace(_training_set(rows), group=name)
     if not sets:
         raise UserError(
             f"{_only(traces, 'device_class')}: training needs {least} shapes at least of one of "

@@ -21,14 +21,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from splitfleet.kernels import Device
+from splitfleet.kernels import Device, Operator
 from splitfleet.kernels.network import Network, Node
 
 from .calibration import Calibration
 from .curves import Curves, predict_curves
 from .models import DeviceModels
 from .planner import Calibrations, OperatorPlan, plan_curves, prospect, splits
-from .split_table import SplitDecision
+from .split_table import SplitDecision, SplitEntry, SplitTable
 
 _MOST_STATES = 512
 _CHANNEL_WISE = ("depthwise_conv2d", "pool2d")
@@ -95,16 +95,18 @@ def plan_network(
     device: Device,
     calibrations: Calibrations | None = None,
     glue_us: GlueTime | None = None,
+    table: SplitTable | None = None,
+    join_us: float | None = None,
 ) -> NetworkPlan:
     """The plan of the least expected time. Shapes that come again are planned once.
 
-    `glue_us` says how long a node without an operator takes; nothing by default. Raises UserError for operators of a
-    type that the predictors do not know.
+    What `table` has exactly is split as it says, or not at all. `glue_us` says how long a node without an operator
+    takes; nothing by default. `join_us` is what a join costs in this network, where that was measured. Raises UserError
+    for operators of a type that the predictors do not know.
     """
     glue = glue_us or (lambda node: 0.0)
-    choices = node_choices(network, models, device, calibrations or {}, glue)
-    join_us = min((us for costs in models.costs.join_us.values() for us in costs.values()), default=None)
-    wait_us = models.costs.gpu_wait()[1] if join_us is None else join_us + models.interference.join_us
+    choices = node_choices(network, models, device, calibrations or {}, glue, table)
+    wait_us = _join_us(models) if join_us is None else join_us
     best = shortest(network, choices, max(wait_us, 0.0))
     chosen = _chosen(best)
     single = [shortest(network, [_only(each, side) for each in choices], max(wait_us, 0.0)) for side in ("cpu", "gpu")]
@@ -115,15 +117,26 @@ def plan_network(
     )
 
 
+def _join_us(models: DeviceModels) -> float:
+    cheapest_us = min((us for costs in models.costs.join_us.values() for us in costs.values()), default=None)
+    return models.costs.gpu_wait()[1] if cheapest_us is None else cheapest_us + models.interference.join_us
+
+
 def node_choices(
-    network: Network, models: DeviceModels, device: Device, calibrations: Calibrations, glue_us: GlueTime
+    network: Network,
+    models: DeviceModels,
+    device: Device,
+    calibrations: Calibrations,
+    glue_us: GlueTime,
+    table: SplitTable | None = None,
 ) -> list[list[Choice]]:
     """The ways of every node: whole on each processor, the best split where it pays, and for a channel-wise operator
     the cuts of what it reads."""
     operators = list(dict.fromkeys(network.operators))
     curves = {each.operator: each for each in predict_curves(operators, models, device)}
     plans = {op: plan_curves(each, models, device, calibrations.get(op, ())) for op, each in curves.items()}
-    basic = {op: _basic(curves[op], plans[op], models) for op in operators}
+    known = {op: entry.decision for op in operators if table and (entry := _entry(table, op))}
+    basic = {op: _basic(curves[op], plans[op], models, known.get(op)) for op in operators}
     found: list[list[Choice]] = []
     by_tensor: dict[str, list[Choice]] = {}
     for node in network.nodes:
@@ -134,14 +147,19 @@ def node_choices(
             ways = list(basic[node.operator])
             if node.kind in _CHANNEL_WISE:
                 cuts = {way.cut for way in by_tensor.get(node.inputs[0], ()) if way.side == "split"}
-                known = calibrations.get(node.operator, ())
-                ways += _at_cuts(curves[node.operator], plans[node.operator], cuts, models, device, known)
+                measured = calibrations.get(node.operator, ())
+                ways += _at_cuts(curves[node.operator], plans[node.operator], cuts, models, device, measured)
         found.append(ways)
         by_tensor |= dict.fromkeys(node.outputs, ways)
     return found
 
 
-def _basic(curves: Curves, plan: OperatorPlan, models: DeviceModels) -> list[Choice]:
+def _entry(table: SplitTable, operator: Operator) -> SplitEntry | None:
+    found = table.find(operator, "exact")
+    return None if found is None else found.entry
+
+
+def _basic(curves: Curves, plan: OperatorPlan, models: DeviceModels, known: SplitDecision | None) -> list[Choice]:
     _, wait_us = models.costs.gpu_wait()
     gpu_us = max(plan.gpu.expected_us - wait_us, 0.0)
     hidden_us = min(float(curves.dispatch_us[0]), gpu_us)
@@ -149,9 +167,9 @@ def _basic(curves: Curves, plan: OperatorPlan, models: DeviceModels) -> list[Cho
         Choice(plan.whole("cpu"), "cpu", plan.cpu.expected_us),
         Choice(plan.whole("gpu"), "gpu", gpu_us, hidden_us),
     ]
-    decision = plan.decision
+    decision = known or plan.decision
     if plan.prospect is not None and decision.processor == "split":
-        ways.append(Choice(decision, "split", plan.prospect.expected_us - plan.prospect.rest_us))
+        ways.append(Choice(decision, "split", max(decision.predicted_us - plan.prospect.rest_us, 0.0)))
     return ways
 
 

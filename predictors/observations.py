@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,7 @@ from .design import Design, Runtime, design_of
 from .features import Vocabulary, cpu_features, cpu_kernels, gpu_features, plan_table, shape_table
 from .models import JoinCosts, as_join
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, cpu_target
+from .settings import searched_settings
 from .split_table import SVM_POLL, Join
 
 LEAST_SHAPES = 10
@@ -33,7 +34,8 @@ LEAST_SHAPES = 10
 class TrainingSet:
     """Observations: features [n, f], operators' JSON text, kernels, times [n] in us, how often each was measured [n].
 
-    There is one a shape, or one for each way in which other layers were fused into it.
+    There is one a shape, or one for each way in which other layers were fused into it. `group` names the operators for
+    which the booster's settings were searched; none for our own runtime.
     """
 
     target: str
@@ -44,10 +46,12 @@ class TrainingSet:
     time_us: Floats
     repeats: Floats
     runtime: Runtime = "splitfleet"
+    group: str = ""
 
     @property
     def design(self) -> Design:
-        return design_of(self.target, self.runtime)
+        design = design_of(self.target, self.runtime)
+        return replace(design, booster={**design.booster, **searched_settings().get(self.group, {})})
 
     @cached_property
     def shape_of(self) -> NDArray[np.int64]:

@@ -214,23 +214,36 @@ def splits(
     for threads, (join, join_us) in sorted(_cheapest_joins(models, device).items()):
         same = [each for each in calibrations if each.threads == threads]
         cpu_us, gpu_us = curves.joint_us(threads, models.interference)
-        cpu = _halves(curves, "cpu", cpu_us, models.ratios(cpu_target(threads)), same)[inner]
-        gpu = _halves(curves, "gpu", gpu_us, models.ratios(GPU), same)[inner]
-        rest_us = median(each.rest_us for each in same) if same else join_us + models.interference.join_us
-        rest_us = max(rest_us, 0.0)
+        cpu = _halves(curves, "cpu", cpu_us, models.ratios(cpu_target(threads)), _parts(curves, "cpu", same, 0.0))
+        gpu_parts = _parts(curves, "gpu", same, models.costs.gpu_wait()[1])
+        gpu = _halves(curves, "gpu", gpu_us, models.ratios(GPU), gpu_parts)
+        cpu, gpu = cpu[inner], gpu[inner]
+        rests_us = [each.rest_us for each in same if each.cut is not None]
+        rest_us = max(median(rests_us) if rests_us else join_us + models.interference.join_us, 0.0)
         later = np.maximum(cpu[:, :, None], gpu[:, None, :]) + rest_us
         found.append(Splits(curves.cuts[inner], threads, join, rest_us, later))
     return found
 
 
+def _parts(curves: Curves, side: Side, calibrations: Sequence[Calibration], wait_us: float) -> dict[int, float]:
+    """Measured times in us by cut of one processor's part: of halves or, where none was measured, of the whole."""
+    if halves := joint_medians(calibrations, side):
+        return halves
+    if not calibrations:
+        return {}
+    if side == "cpu":
+        return {curves.operator.channels: median(each.cpu_us for each in calibrations)}
+    return {0: median(each.gpu_us for each in calibrations) - wait_us}
+
+
 def _halves(
-    curves: Curves, side: Side, predicted_us: Floats, ratios: Floats, calibrations: Sequence[Calibration]
+    curves: Curves, side: Side, predicted_us: Floats, ratios: Floats, measured_us: Mapping[int, float]
 ) -> Floats:
     """Equally likely times [n, q] of one processor's halves beside the other's."""
     logs = np.log(ratios)
-    if not calibrations:
+    if not measured_us:
         return np.asarray(predicted_us[:, None] * np.exp(logs)[None, :])
-    found = correction(curves, side, predicted_us, joint_medians(calibrations, side), float(logs.std()))
+    found = correction(curves, side, predicted_us, measured_us, float(logs.std()))
     spread = (logs - logs.mean())[None, :] * found.remaining[:, None]
     return np.asarray((predicted_us * found.factors)[:, None] * np.exp(spread))
 

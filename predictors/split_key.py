@@ -73,18 +73,28 @@ def operator_key(operator: Operator, rows_low: int = 0) -> tuple[int, ...]:
 
 
 def shape_hash(operator: Operator, any_rows: bool = False) -> int:
-    """A 32-bit hash of type, epilogue and words; with `any_rows`, of a linear layer whatever its rows.
+    """A 32-bit hash of type, window, epilogue and sizes; with `any_rows`, of a linear layer whatever its rows.
 
-    The steps are multiplication and shift of MurmurHash3's finaliser (Appleby, public domain), one for each number.
+    The upper half of a sum of products with odd numbers of 64 bits: multilinear hashing (Lemire and Kaser, "Strongly
+    universal string hashing is fast", 2014), with powers of 2^64 over the golden ratio instead of random numbers. No
+    product waits for another, and the window's sum is a part of the shape's.
     """
     words = words_of(operator)
-    if any_rows:
-        words = (*words[:ROWS_WORD], 0)
-    value = 0
-    for number in (type_index(operator), epilogue_index(operator), *words):
-        value = ((value ^ number) * 0x85EBCA6B) & 0xFFFFFFFF
-        value ^= value >> 13
-    return value
+    last = () if any_rows else words[ROWS_WORD:]
+    sizes = (*words[WINDOW_WORDS:ROWS_WORD], *last)
+    return _upper_sum((type_index(operator), *words[:WINDOW_WORDS], epilogue_index(operator), *sizes))
+
+
+def window_hash(type_index: int, window: tuple[int, ...]) -> int:
+    """A 32-bit hash of a type and its window, in the same way."""
+    return _upper_sum((type_index, *window))
+
+
+_FACTORS = tuple(pow(0x9E3779B97F4A7C15, power, 1 << 64) for power in range(1, WORDS + 3))
+
+
+def _upper_sum(numbers: tuple[int, ...]) -> int:
+    return sum(factor * number for factor, number in zip(_FACTORS, numbers, strict=False)) >> 32 & 0xFFFFFFFF
 
 
 def octaves(size: int) -> int:

@@ -1,4 +1,4 @@
-"""The binary form of a split table: little-endian records of one size with a hash index, to be used in place.
+"""The binary form of a split table: little-endian records of one size with two indices, to be used in place.
 
 The byte layout is in docs/split-table.md; a change of it is a new version number.
 """
@@ -13,7 +13,8 @@ from typing import Any
 
 from splitfleet.kernels.errors import UserError
 
-from .split_key import WORDS, epilogue_index, operator_of, shape_hash, type_index, words_of
+from .split_key import WORDS, epilogue_index, operator_of, shape_hash, type_index, window_hash, words_of
+from .split_nearest import NearestIndex, nearest_bytes
 from .split_table import (
     JOINS,
     PROCESSORS,
@@ -26,11 +27,11 @@ from .split_table import (
     as_precision,
 )
 
-BINARY_VERSION = 3
+BINARY_VERSION = 5
 MAGIC = b"SFSPLIT\0"
-_HEADER = struct.Struct("<8sHHIIIIIBBBBI")  # see docs/split-table.md
+_HEADER = struct.Struct("<8sHHIIIIIBBBBIII")  # see docs/split-table.md
 _RECORD = struct.Struct("<10IIIIIIBBBBBBBBI5d4d")
-_SLOT = struct.Struct("<I")
+_SLOT = struct.Struct("<II")
 _CHECKSUM = struct.Struct("<I")
 _NO_JOIN = 0
 _MEASURED, _SEARCHED = 1, 2
@@ -39,15 +40,17 @@ _MEASURED, _SEARCHED = 1, 2
 def encode_split_table(table: SplitTable) -> bytes:
     """The table's bytes; the same table gives the same bytes."""
     names = [table.device_class.encode(), table.backend.encode(), table.precision.encode()]
-    slots = _slots(table.entries)
+    nearest = NearestIndex.of(table.entries)
+    slots = _slots(table.entries, nearest)
     default = table.default
     header = _HEADER.pack(
         *(MAGIC, BINARY_VERSION, _RECORD.size, len(table.entries), len(slots)),
         *map(len, names),
-        *(PROCESSORS.index(default.processor), default.threads, _join_code(default.join), 0, 0),
+        *(PROCESSORS.index(default.processor), default.threads, _join_code(default.join), 0),
+        *(len(nearest.windows), nearest.rows, 0),
     )
     records = (_encode(entry) for entry in table.entries)
-    body = b"".join([header, *records, struct.pack(f"<{len(slots)}I", *slots), *names])
+    body = b"".join([header, *records, *(_SLOT.pack(*slot) for slot in slots), nearest.data, *names])
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
 
@@ -65,8 +68,8 @@ def decode_split_table(data: bytes, where: str = "split table") -> SplitTable:
             "get a package that was published with this version"
         )
     slots_at = _HEADER.size + count * _RECORD.size
-    names_at = slots_at + slot_count * _SLOT.size
-    name_sizes = rest[:3]
+    name_sizes, (windows, rows) = rest[:3], rest[-3:-1]
+    names_at = slots_at + slot_count * _SLOT.size + nearest_bytes(windows, count, rows)
     body = len(data) - _CHECKSUM.size
     intact = record_size == _RECORD.size and body == names_at + sum(name_sizes)
     if not intact or _CHECKSUM.unpack_from(data, body)[0] != zlib.crc32(data[:body]):
@@ -80,24 +83,29 @@ def decode_split_table(data: bytes, where: str = "split table") -> SplitTable:
         raise UserError(f"{where}: damaged binary split table: {error!r}; get the package again") from error
     if encode_split_table(table) != data:
         raise UserError(
-            f"{where}: records, index or default of the binary split table contradict each other; get the package again"
+            f"{where}: records, indices or default of the binary split table contradict each other; get the package "
+            "again"
         )
     return table
 
 
-def _slots(entries: Sequence[SplitEntry]) -> list[int]:
-    """The hash index: numbers of records counted from 1, 0 in an empty slot. Open addressing, at most half full.
+def _slots(entries: Sequence[SplitEntry], nearest: NearestIndex) -> list[tuple[int, int]]:
+    """The hash index: a hash and the number of a record, counted from 1, or behind these of a window; zeros in an empty
+    slot. Open addressing, at most half full.
 
     An exact record stands under its operator, of the ranges of one layer the first under the layer with 0 rows.
     """
-    slots = [0] * (1 << (2 * max(len(entries), 1) - 1).bit_length())
+    hashes = []
     for index, entry in enumerate(entries):
-        if entry.rows is not None and index and entries[index - 1].key[:-1] == entry.key[:-1]:
-            continue
-        slot = shape_hash(entry.decision.operator, any_rows=entry.rows is not None) % len(slots)
-        while slots[slot]:
+        if entry.rows is None or not index or entries[index - 1].key[:-1] != entry.key[:-1]:
+            hashes.append((shape_hash(entry.decision.operator, any_rows=entry.rows is not None), index + 1))
+    hashes += [(window_hash(*window), len(entries) + 1 + index) for index, window in enumerate(nearest.windows)]
+    slots = [(0, 0)] * (1 << (2 * max(len(entries) + len(nearest.windows), 1) - 1).bit_length())
+    for value, number in hashes:
+        slot = value % len(slots)
+        while slots[slot][1]:
             slot = (slot + 1) % len(slots)
-        slots[slot] = index + 1
+        slots[slot] = value, number
     return slots
 
 

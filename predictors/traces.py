@@ -19,8 +19,7 @@ import pyarrow.parquet as pq
 
 from splitfleet.kernels.errors import HarnessError, UserError
 
-SCHEMA_VERSION = 2
-_OLDEST_SCHEMA = 1
+SCHEMA_VERSION = 3
 _VERSION_KEY = b"splitfleet.traces.schema"
 
 _NS = pa.list_(pa.int64())
@@ -69,6 +68,7 @@ TRACE_SCHEMA = pa.schema(
         _column("wall_ns", _NS, "ns", "per repetition, host: from before the first enqueue until visible"),
         _column("cpu_ns", _NS, "ns", "per repetition: the CPU half's own time within a joint execution"),
         _column("variants", pa.list_(_VARIANT), "", "compare, network: each variant's own repetitions"),
+        _column("nodes", pa.string(), "ns", "network: medians of each node's parts by variant, as JSON text"),
         _column("warmup", pa.int32(), "", "executions before the first repetition, thrown away"),
         _column("rejected_context_switch", pa.int32(), "", "repetitions rejected: switched out"),
         _column("rejected_event_order", pa.int32(), "", "repetitions rejected: events out of order"),
@@ -170,16 +170,19 @@ def trace_tables(file: Path | IO[bytes], name: str) -> Iterator[pa.Table]:
     try:
         parquet = pq.ParquetFile(file)
         version = (parquet.schema_arrow.metadata or {}).get(_VERSION_KEY, b"none").decode("ascii", "replace")
-        if version not in (str(_OLDEST_SCHEMA), str(SCHEMA_VERSION)):
+        if version not in map(str, range(1, SCHEMA_VERSION + 1)):
             raise UserError(
-                f"{name}: trace schema {version} is not known here (this version reads {_OLDEST_SCHEMA} and "
-                f"{SCHEMA_VERSION}); use the version of Splitfleet that wrote it, or write the traces again from the "
-                "ledger"
+                f"{name}: trace schema {version} is not known here (this version reads 1 to {SCHEMA_VERSION}); use the "
+                "version of Splitfleet that wrote it, or write the traces again from the ledger"
             )
         for group in range(parquet.num_row_groups):
             table = parquet.read_row_group(group)
-            is_old = version == str(_OLDEST_SCHEMA)
-            yield _from_schema_1(table) if is_old else table.select(TRACE_SCHEMA.names).cast(TRACE_SCHEMA)
+            if version == "1":
+                yield _from_schema_1(table)
+                continue
+            if version == "2":
+                table = table.append_column("nodes", pa.nulls(len(table), pa.string()))
+            yield table.select(TRACE_SCHEMA.names).cast(TRACE_SCHEMA)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise UserError(f"{name}: not a readable trace file: {error}; write it again from the ledger") from error
 

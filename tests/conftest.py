@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from splitfleet.pipeline.pocl import pocl_environment
 
-from .infra.phones import PHONE, RunningPhone, running_phone
+from .infra.phones import PHONE, POCL_CACHE, RunningPhone, running_phone
 
 if TYPE_CHECKING:
     from splitfleet.kernels.runner import Runner
@@ -38,9 +38,9 @@ def start_phone(tmp_path: Path) -> Iterator[StartPhone]:
 
 
 @pytest.fixture(scope="session")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+def runner() -> Iterator[Runner]:
     """PoCL from its wheel in this process, whatever else the machine has or lacks, a linker among it."""
-    environment = pocl_environment(tmp_path_factory.mktemp("pocl-in-process"))
+    environment = pocl_environment(POCL_CACHE)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("PATH", "POCL_CACHE_DIR", "POCL_MAX_PTHREAD_COUNT", "POCL_AFFINITY"):
             patch.setenv(name, environment[name])

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "cpu_list.hpp"
+#include "identity.hpp"
 #include "memory.hpp"
 #include "result_file.hpp"
 
@@ -62,31 +63,28 @@ Json backends(const Machine& machine) {
 
 }  // namespace
 
-const char* agent_build() {
-  return SPLITFLEET_BUILD_ID;
-}
-
-Json capabilities(const Machine& machine) {
+std::string capabilities_line(const Machine& machine) {
   const ClDevice* device = machine.device();
-  return {{"schema", kResultSchema},
-          {"agent",
-           {{"version", SPLITFLEET_VERSION},
-            {"build", agent_build()},
-            {"compiler", compiler_name()},
-            {"isa", instruction_set()},
-            {"architecture", architecture()},
-            {"backends", backends(machine)}}},
-          {"cpu", {{"cores", cores()}}},
-          {"memory_bytes", machine_memory_bytes()},
-          {"opencl", device != nullptr ? device->describe() : Json()},
-          {"opencl_error", device != nullptr ? Json() : Json(machine.opencl_error())}};
+  const Json all = {{"schema", kResultSchema},
+                    {"agent",
+                     {{"version", agent_version()},
+                      {"build", build_id()},
+                      {"compiler", compiler_name()},
+                      {"isa", instruction_set()},
+                      {"architecture", architecture()},
+                      {"backends", backends(machine)}}},
+                    {"cpu", {{"cores", cores()}}},
+                    {"memory_bytes", machine_memory_bytes()},
+                    {"opencl", device != nullptr ? device->describe() : Json()},
+                    {"opencl_error", device != nullptr ? Json() : Json(machine.opencl_error())}};
+  return to_line(all);
 }
 
 Json agent_line(const Machine& machine) {
   const ClDevice* device = machine.device();
   return {{"type", "agent"},
           {"schema", kResultSchema},
-          {"build", agent_build()},
+          {"build", build_id()},
           {"isa", instruction_set()},
           {"compiler", compiler_name()},
           {"backends", backends(machine)},

@@ -70,11 +70,15 @@ using ProgramCallback = void (*)(cl_program, void*);
   X(cl_int, clFlush, (cl_command_queue))                                                                     \
   X(cl_int, clFinish, (cl_command_queue))
 
-// Functions of OpenCL 2.0: null where the library does not have them.
-#define SPLITFLEET_CL_OPTIONAL(X)                                       \
-  X(void*, clSVMAlloc, (cl_context, cl_bitfield, std::size_t, cl_uint)) \
-  X(void, clSVMFree, (cl_context, void*))                               \
-  X(cl_int, clSetKernelArgSVMPointer, (cl_kernel, cl_uint, const void*))
+// Functions of OpenCL 2.0, and those that the agent can do without: null where the library does not have
+// them.
+#define SPLITFLEET_CL_OPTIONAL(X)                                        \
+  X(void*, clSVMAlloc, (cl_context, cl_bitfield, std::size_t, cl_uint))  \
+  X(void, clSVMFree, (cl_context, void*))                                \
+  X(cl_int, clSetKernelArgSVMPointer, (cl_kernel, cl_uint, const void*)) \
+  X(cl_event, clCreateUserEvent, (cl_context, cl_int*))                  \
+  X(cl_int, clSetUserEventStatus, (cl_event, cl_int))                    \
+  X(cl_int, clEnqueueBarrierWithWaitList, (cl_command_queue, cl_uint, const cl_event*, cl_event*))
 
 struct ClApi {
 #define SPLITFLEET_CL_MEMBER(type, name, parameters) type(*name) parameters = nullptr;

@@ -111,6 +111,7 @@ constexpr cl_uint CL_PROGRAM_BINARIES = 0x1166;
 constexpr cl_uint CL_PROGRAM_BUILD_LOG = 0x1183;
 
 constexpr cl_uint CL_EVENT_COMMAND_EXECUTION_STATUS = 0x11D3;
+constexpr cl_int CL_COMPLETE = 0;
 constexpr cl_int CL_RUNNING = 1;
 constexpr cl_int CL_QUEUED = 3;
 

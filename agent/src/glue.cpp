@@ -9,8 +9,8 @@ namespace splitfleet {
 namespace {
 
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using Map = Eigen::Map<Matrix>;
-using ConstMap = Eigen::Map<const Matrix>;
+using TightMap = Eigen::Map<Matrix>;
+using ConstTightMap = Eigen::Map<const Matrix>;
 using ArrayMap = Eigen::Map<Eigen::ArrayXf>;
 using ConstArrayMap = Eigen::Map<const Eigen::ArrayXf>;
 
@@ -60,12 +60,12 @@ void multiply(const Glue& glue, std::int64_t batch, const float* a, const float*
   const std::int64_t m = glue.sizes[1];
   const std::int64_t k = glue.sizes[2];
   const std::int64_t n = glue.sizes[3];
-  const ConstMap left(a + batch * m * k, m, k);
-  Map out(c + batch * m * n, m, n);
+  const ConstTightMap left(a + batch * m * k, m, k);
+  TightMap out(c + batch * m * n, m, n);
   if (glue.transpose_b) {
-    out.noalias() = left * ConstMap(b + batch * k * n, n, k).transpose();
+    out.noalias() = left * ConstTightMap(b + batch * k * n, n, k).transpose();
   } else {
-    out.noalias() = left * ConstMap(b + batch * k * n, k, n);
+    out.noalias() = left * ConstTightMap(b + batch * k * n, k, n);
   }
 }
 

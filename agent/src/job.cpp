@@ -34,7 +34,7 @@ constexpr std::int64_t kTimeFactor = 10;
 constexpr std::int64_t kCheckedJoinUs = 2'000;
 constexpr std::int64_t kVariantUs = 500'000;
 constexpr std::int64_t kInferenceUs = 5'000'000;
-constexpr std::int64_t kNetworkVariants = 4;                           // the glue alone among them
+constexpr std::int64_t kNetworkVariants = 8;                           // the glue alone among them
 constexpr std::int64_t kPrepareUs = 120'000'000;                       // a network's weights and plans
 constexpr std::int64_t kMaxBoundUs = std::int64_t{7'200} * 1'000'000;  // and the grace
 

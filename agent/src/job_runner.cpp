@@ -1,5 +1,6 @@
 #include "job_runner.hpp"
 
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "failure.hpp"
@@ -108,26 +109,54 @@ void run_compare(const Job& job, Machine& machine, const Programs& programs, Wor
   result["variants"] = variants;
 }
 
+Json nodes_json(const NetworkVariant& variant) {
+  const auto or_null = [](const std::optional<std::int64_t>& time_ns) {
+    return time_ns ? Json(*time_ns) : Json();
+  };
+  Json cpu_ns = Json::array();
+  Json gpu_ns = Json::array();
+  for (const NodeMedians& node : variant.node_medians()) {
+    cpu_ns.push_back(or_null(node.cpu_ns));
+    gpu_ns.push_back(or_null(node.gpu_ns));
+  }
+  return {{"name", variant.name()}, {"cpu_ns", cpu_ns}, {"gpu_ns", gpu_ns}};
+}
+
 void run_network(const Job& job, Machine& machine, const Programs& programs, Workloads& workloads,
                  Json& result) {
   const auto work = std::make_shared<NetworkWork>(machine, job.network, programs);
   std::vector<NetworkVariant*> executed;
-  const auto add_variant = [&](NetworkVariant::Way way) {
-    auto variant = std::make_unique<NetworkVariant>(work, way);
+  const auto keep = [&](std::unique_ptr<NetworkVariant> variant) {
     executed.push_back(variant.get());
     workloads.push_back(std::move(variant));
   };
   for (const auto way : {NetworkVariant::Way::cpu, NetworkVariant::Way::gpu, NetworkVariant::Way::split})
-    add_variant(way);
-  const std::vector<double> errors = compare_variants(*work, executed);
-  add_variant(NetworkVariant::Way::glue);
+    keep(std::make_unique<NetworkVariant>(work, way));
+  std::vector<double> errors = compare_variants(*work, executed);
+  for (const auto way : {NetworkVariant::Way::gpu, NetworkVariant::Way::split}) {
+    for (const auto hand_over : {HandOver::event, HandOver::poll}) {
+      // What this device cannot do, or does wrong, is no way for it: the others are timed.
+      try {
+        auto variant = std::make_unique<NetworkVariant>(work, way, hand_over);
+        errors.push_back(compare_variants(*work, {executed.front(), variant.get()}).back());
+        keep(std::move(variant));
+      } catch (const JobError& error) {
+        if (error.status() == Status::invalid_job) throw;
+        std::fprintf(stderr, "splitfleet-agent: %s: a way to hand over is left out: %s\n", job.id.c_str(),
+                     error.what());
+      }
+    }
+  }
+  keep(std::make_unique<NetworkVariant>(work, NetworkVariant::Way::glue));
   const std::vector<Timed*> order(executed.begin(), executed.end());
   const std::vector<Samples> samples = measure_interleaved(order, job.rounds, job.rounds_us());
   work->check_threads();
   Samples rejected;
+  Json nodes = Json::array();
   Json variants = Json::array();
   for (std::size_t i = 0; i < samples.size(); ++i) {
     rejected.rejected_context_switch += samples[i].rejected_context_switch;
+    nodes.push_back(nodes_json(*executed[i]));
     variants.push_back({{"name", executed[i]->name()},
                         {"max_relative_error", i < errors.size() ? Json(errors[i]) : Json()},
                         {"warmup", samples[i].warmup},
@@ -135,6 +164,7 @@ void run_network(const Job& job, Machine& machine, const Programs& programs, Wor
   }
   result["rejected"] = rejected.rejected_json();
   result["variants"] = variants;
+  result["nodes"] = nodes;
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 // splitfleet-agent: measures operators and their halves on this device.
 #include <cstdio>
 #include <exception>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "affinity.hpp"
@@ -22,7 +21,7 @@ constexpr const char* kUsage =
 void print_info() {
   const splitfleet::CoreLock lock;
   const splitfleet::CoreLock::Hold hold(lock);
-  std::printf("%s\n", splitfleet::to_line(splitfleet::capabilities(splitfleet::Machine())).c_str());
+  std::printf("%s\n", splitfleet::capabilities_line(splitfleet::Machine()).c_str());
 }
 
 int run(int argc, char** argv) {

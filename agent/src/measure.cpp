@@ -74,6 +74,10 @@ std::string rejected_text(const Samples& samples) {
 
 }  // namespace
 
+std::int64_t Samples::rejected() const {
+  return rejected_context_switch + rejected_event_order;
+}
+
 Json Samples::rejected_json() const {
   return {{"context_switch", rejected_context_switch}, {"event_order", rejected_event_order}};
 }
@@ -96,15 +100,21 @@ Samples measure(Timed& timed, const Repeat& repeat) {
   samples.warmup = warm_up(timed, repeat.warmup, repeat.max_time_us / kWarmupShare);
   const Disturbance disturbance;
   std::int64_t kept_ns = 0;
+  std::int64_t excused_ns = 0;  // of rejected repetitions: a single one can outlast a short job's whole time
   std::int64_t next_look = repeat.min_count;
   const std::int64_t start_ns = now_ns();
+  std::int64_t end_ns = start_ns;
   for (;;) {
-    if (sample_once(timed, samples, disturbance)) kept_ns += samples.host.back().wall_ns;
+    const std::int64_t begin_ns = end_ns;
+    const bool is_kept = sample_once(timed, samples, disturbance);
+    end_ns = now_ns();
+    if (is_kept) kept_ns += samples.host.back().wall_ns;
+    if (!is_kept && samples.rejected() <= repeat.min_count) excused_ns += end_ns - begin_ns;
     const auto count = static_cast<std::int64_t>(samples.host.size());
-    const std::int64_t elapsed_us = (now_ns() - start_ns) / 1000;
+    const std::int64_t elapsed_us = (end_ns - start_ns) / 1000;
     if (count >= repeat.max_count) return samples;
     if (count < repeat.min_count) {
-      if (elapsed_us < kNoisyTimeFactor * repeat.max_time_us) continue;
+      if (elapsed_us - excused_ns / 1000 < kNoisyTimeFactor * repeat.max_time_us) continue;
       throw JobError(Status::noisy, "only " + std::to_string(count) + " of " +
                                         std::to_string(repeat.min_count) + " repetitions survived (" +
                                         rejected_text(samples) + ")");

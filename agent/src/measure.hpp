@@ -17,6 +17,8 @@ struct Samples {
   std::int64_t rejected_event_order = 0;
   std::int64_t warmup = 0;  // executions before the first repetition
 
+  std::int64_t rejected() const;
+
   // The `rejected` and `samples` objects of the result format.
   Json rejected_json() const;
   Json samples_json(JobKind kind) const;

@@ -14,6 +14,7 @@ constexpr std::size_t kMaxTensors = 8192;
 constexpr std::size_t kMaxNodes = 4096;
 constexpr std::size_t kMaxPlans = 2048;
 constexpr std::size_t kMaxRank = 6;
+constexpr std::size_t kMaxGateName = 200;
 constexpr std::int64_t kMaxFloats = std::int64_t{1} << 31;
 constexpr double kMaxTolerance = 0.1;
 constexpr const char* kGlueNames[] = {"copy", "add", "mul", "softmax", "layer_norm", "gelu", "matmul"};
@@ -188,6 +189,10 @@ Network parse_network(const Fields& fields, std::int64_t threads) {
   for (const Json& item : fields.array("plans", kMaxPlans)) {
     network.plans.push_back(
         parse_launch_plan(Fields(item, fields.path("plans[" + std::to_string(network.plans.size()) + "]"))));
+  }
+  if (fields.has("gate")) {
+    const Fields gate = fields.object("gate");
+    network.gate = GateKernel{gate.text("program", kMaxGateName), gate.text("kernel", kMaxGateName)};
   }
   std::optional<SplitDecisions> decisions;
   if (fields.has("split_table")) decisions.emplace(fields);

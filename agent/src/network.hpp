@@ -44,10 +44,17 @@ struct NetworkNode {
   std::int64_t threads = 1;    // of that half
 };
 
+// The program and the kernel by which a queue can wait for the host (kernels/sources/await_host.cl).
+struct GateKernel {
+  std::string program;
+  std::string kernel;
+};
+
 struct Network {
   std::vector<NetworkTensor> tensors;
   std::vector<LaunchPlan> plans;
   std::vector<NetworkNode> nodes;
+  std::optional<GateKernel> gate;
   double tolerance = 0.0;  // of max |tensor - all-CPU's| / max |all-CPU's|
 };
 

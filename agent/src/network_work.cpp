@@ -16,6 +16,19 @@ namespace splitfleet {
 namespace {
 
 constexpr const char* kWayNames[] = {"cpu", "gpu", "split", "glue"};
+constexpr const char* kHandOverSuffixes[] = {"", "_event", "_poll"};
+constexpr std::size_t kMostTimes = 99;  // of a node: more would only take memory
+
+void add_time(std::vector<std::int64_t>& times_ns, std::int64_t time_ns) {
+  if (times_ns.size() < kMostTimes) times_ns.push_back(time_ns);
+}
+
+std::optional<std::int64_t> median(std::vector<std::int64_t> times_ns) {
+  if (times_ns.empty()) return std::nullopt;
+  const auto middle = times_ns.begin() + static_cast<std::ptrdiff_t>(times_ns.size() / 2);
+  std::nth_element(times_ns.begin(), middle, times_ns.end());
+  return *middle;
+}
 
 // Sums of `depth` products then vary as much as what they are made of: uniform values in [-1, 1] have a
 // variance of 1/3.
@@ -96,6 +109,18 @@ GpuPlan& NetworkWork::gpu(std::size_t node, std::size_t plan_index, std::int64_t
   return *part;
 }
 
+std::unique_ptr<Gate> NetworkWork::gate(HandOver hand_over) {
+  if (hand_over == HandOver::host) return nullptr;
+  if (hand_over == HandOver::event) return make_event_gate(device_);
+  if (!job_.network.gate)
+    throw JobError(Status::unsupported, "network.gate: the job names no kernel to poll");
+  const auto& [program, kernel] = *job_.network.gate;
+  const auto source = programs_.find(program);
+  if (source == programs_.end())
+    throw JobError(Status::invalid_job, "network.gate: the job file holds no program " + program);
+  return make_polling_gate(device_, machine_.programs().get(program, source->second), kernel, budget_);
+}
+
 void NetworkWork::check_threads() const {
   ThreadPool& threads = pool(static_cast<std::int64_t>(job_.cores.size()));
   const std::function<void(int)> check = [&](int index) {
@@ -115,15 +140,17 @@ void NetworkWork::poison() {
   }
 }
 
-NetworkVariant::NetworkVariant(std::shared_ptr<NetworkWork> shared, Way way)
-    : work_(std::move(shared)), way_(way) {
+NetworkVariant::NetworkVariant(std::shared_ptr<NetworkWork> shared, Way way, HandOver hand_over)
+    : work_(std::move(shared)), way_(way), hand_over_(hand_over) {
   NetworkWork& work = *work_;
+  gate_ = work.gate(hand_over);
   const NetworkJob& job = work.job();
   const auto most_threads = static_cast<std::int64_t>(job.cores.size());
   for (std::size_t i = 0; i < job.network.nodes.size(); ++i) {
     const NetworkNode& node = job.network.nodes[i];
     if (node.op && way == Way::glue) continue;
     Step step;
+    step.index = i;
     step.node = &node;
     step.pool = &work.pool(most_threads);
     if (node.op) {
@@ -133,12 +160,12 @@ NetworkVariant::NetworkVariant(std::shared_ptr<NetworkWork> shared, Way way)
       if (cut > 0) step.cpu = &work.cpu(i, cut, threads);
       if (cut < channels) step.gpu = &work.gpu(i, cut > 0 ? node.split_plan : node.gpu_plan, cut);
     }
-    steps_.push_back(step);
+    steps_.push_back(std::move(step));
   }
 }
 
-const char* NetworkVariant::name() const {
-  return kWayNames[static_cast<int>(way_)];
+std::string NetworkVariant::name() const {
+  return std::string(kWayNames[static_cast<int>(way_)]) + kHandOverSuffixes[static_cast<int>(hand_over_)];
 }
 
 void NetworkVariant::pin_caller() const {
@@ -156,17 +183,20 @@ HostTimes NetworkVariant::execute() {
     last = nullptr;
     std::fill(is_on_gpu.begin(), is_on_gpu.end(), false);
   };
-  for (const Step& step : steps_) {
+  bool is_enqueued = false;
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    Step& step = steps_[i];
     const NetworkNode& node = *step.node;
     GpuPlan* before = last;
-    if (step.gpu != nullptr) step.gpu->enqueue();
+    if (step.gpu != nullptr && !is_enqueued) step.gpu->enqueue();
+    is_enqueued = false;
     if (step.gpu == nullptr || step.cpu != nullptr) {
       const auto waits = [&](std::size_t tensor) { return static_cast<bool>(is_on_gpu[tensor]); };
       last = before;
       if (std::any_of(node.inputs.begin(), node.inputs.end(), waits)) await();
-      const std::int64_t cpu_start_ns = now_ns();
-      run_on_cpu(step);
-      times.cpu_ns += now_ns() - cpu_start_ns;
+      is_enqueued = enqueue_behind_gate(i + 1);
+      times.cpu_ns += run_on_cpu(step);
+      if (is_enqueued) gate_->open();
     }
     if (step.gpu == nullptr) continue;
     last = step.gpu;
@@ -174,26 +204,47 @@ HostTimes NetworkVariant::execute() {
   }
   await();
   times.wall_ns = now_ns() - start_ns;
+  if (gate_) gate_->check();
   return times;
 }
 
-void NetworkVariant::run_on_cpu(const Step& step) const {
+bool NetworkVariant::enqueue_behind_gate(std::size_t next) {
+  if (!gate_ || next == steps_.size() || steps_[next].gpu == nullptr) return false;
+  gate_->close();
+  steps_[next].gpu->enqueue();
+  return true;
+}
+
+// Returns how long it took.
+std::int64_t NetworkVariant::run_on_cpu(Step& step) {
+  const std::int64_t start_ns = now_ns();
   const NetworkNode& node = *step.node;
   const float* second = node.inputs.size() > 1 ? work_->tensor(node.inputs[1]) : nullptr;
   const float* first = work_->tensor(node.inputs[0]);
   float* output = work_->tensor(node.output);
   if (step.cpu == nullptr) {
     run_glue(node.glue, first, second, output, *step.pool);
-    return;
+  } else {
+    step.cpu->run({first, second, output});
   }
-  step.cpu->run({first, second, output});
+  const std::int64_t time_ns = now_ns() - start_ns;
+  add_time(step.cpu_ns, time_ns);
+  return time_ns;
 }
 
 std::optional<EventTimes> NetworkVariant::settle() {
-  for (const Step& step : steps_) {
-    if (step.gpu != nullptr) step.gpu->release_events();
+  for (Step& step : steps_) {
+    if (step.gpu == nullptr) continue;
+    const EventTimes times = step.gpu->take_times();
+    add_time(step.gpu_ns, times.end_ns - times.start_ns);
   }
   return std::nullopt;
+}
+
+std::vector<NodeMedians> NetworkVariant::node_medians() const {
+  std::vector<NodeMedians> medians(work_->job().network.nodes.size());
+  for (const Step& step : steps_) medians[step.index] = {median(step.cpu_ns), median(step.gpu_ns)};
+  return medians;
 }
 
 std::vector<double> compare_variants(NetworkWork& work, const std::vector<NetworkVariant*>& variants) {
@@ -213,7 +264,7 @@ std::vector<double> compare_variants(NetworkWork& work, const std::vector<Networ
       const double error = relative_error(expected[i], found);
       largest = std::max(largest, error);
       if (!(error <= work.job().network.tolerance)) {
-        throw JobError(Status::wrong_result, std::string(variant->name()) + ": tensor " + std::to_string(i) +
+        throw JobError(Status::wrong_result, variant->name() + ": tensor " + std::to_string(i) +
                                                  " differs from all-CPU's by " + std::to_string(error) +
                                                  " of its largest value, or holds what nobody wrote");
       }

@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "capabilities.hpp"
 #include "clock.hpp"
+#include "identity.hpp"
 #include "status.hpp"
 
 namespace splitfleet {
@@ -49,7 +49,7 @@ std::string ProgramCache::key_of(const std::string& id, const ProgramSource& sou
                   {"driver", device["driver_version"]},
                   {"platform", device["platform_version"]},
                   {"os_build", os_build_},
-                  {"agent_build", agent_build()},
+                  {"agent_build", build_id()},
                   {"program", id},
                   {"options", source.options},
                   {"source", source.source}});

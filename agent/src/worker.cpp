@@ -2,10 +2,13 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
 #include <limits>
+#include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 #include <system_error>
 
 #include "capabilities.hpp"
@@ -50,14 +53,23 @@ void answer(Channel& channel, const JobFile& jobs, const JobLine& line, Machine&
   send(result);
 }
 
+// PoCL without its cache removes what it has compiled, but only when its device is taken down.
+bool removes_programs() {
+  const char* is_cached = std::getenv("POCL_KERNEL_CACHE");
+  return is_cached != nullptr && is_cached == std::string("0");
+}
+
 }  // namespace
 
 void serve_jobs(Channel& channel, const JobFile& jobs, const StoreSettings& settings) {
-  Machine machine(settings);
+  auto owned = std::make_unique<Machine>(settings);
+  Machine& machine = *owned;
   channel.send(to_line(agent_line(machine)));
   for (std::string request; channel.receive(request, kForever) == Channel::Receipt::line;) {
     answer(channel, jobs, jobs.jobs.at(std::stoul(request)), machine);
   }
+  // Not taken down: a driver may take a tenth of a second for it, or hang, and the kernel frees everything.
+  if (!removes_programs()) owned.release();
 }
 
 }  // namespace splitfleet

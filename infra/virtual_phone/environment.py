@@ -21,6 +21,7 @@ def program_environment(description: Description, root: Path, clock: Clock | Non
 
     SPLITFLEET_SYSROOT is the folder below which the phone's /sys lies. SPLITFLEET_CORE_LOCK is a folder that all
     virtual phones of a user share: the agent holds a lock in it while it measures, so that two phones never do at once.
+    The kernels that PoCL has compiled are kept with the phone, or where this process's SPLITFLEET_POCL_CACHE says.
     SPLITFLEET_OPENCL names the OpenCL library; for a phone without OpenCL, a file that does not exist. What the
     description's `environment` says comes on top. Programs read the phone's own clock where it has one.
     Raises HarnessError when PoCL is not installed.
@@ -28,7 +29,7 @@ def program_environment(description: Description, root: Path, clock: Clock | Non
     environment = {"PATH": _SYSTEM_PATH, "SPLITFLEET_OPENCL": str(root / "system/lib64/libOpenCL.so")}
     if description.gpu.opencl:
         environment = pocl_environment(
-            root / STATE_FOLDER / "pocl-cache",
+            Path(os.environ.get("SPLITFLEET_POCL_CACHE", root / STATE_FOLDER / "pocl-cache")),
             core=description.gpu.core,
             max_work_group_size=description.gpu.max_work_group_size,
             path=_SYSTEM_PATH,

@@ -7,6 +7,7 @@ length (little-endian), data.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import re
@@ -26,6 +27,8 @@ from .storage import Storage
 
 _PIPE_BYTES = 64 * 1024
 _FRAME = struct.Struct("<BI")
+# A limit on the size of files stands for the full disk: who runs into it names the limit, on a phone the disk.
+_LIMIT_SAID, _FULL_SAID = os.strerror(errno.EFBIG).encode(), os.strerror(errno.ENOSPC).encode()
 
 
 class Kind(IntEnum):
@@ -182,6 +185,8 @@ class ShellService:
         os.set_blocking(fd, False)
         limit = max(1, min(_PIPE_BYTES, self._stream.max_write_bytes - _FRAME.size))
         while data := await read_some(fd, limit):
+            if _LIMIT_SAID in data and self._storage.is_full():
+                data = data.replace(_LIMIT_SAID, _FULL_SAID)
             await self._stream.write(frame(kind, data) if self._request.framed else data)
 
     async def _pump_input(self, channels: Channels) -> None:

@@ -7,6 +7,7 @@ it resembles, its `stand_in`, with a kernel family of its own.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
@@ -24,7 +25,7 @@ from .shapes import SLICE
 
 
 @dataclass(frozen=True)
-class _Measured:
+class _Measured(ABC):
     """Sizes are positive integers; the operator's JSON has them by name, its text as `type:name=1,name=2`."""
 
     type: ClassVar[str]
@@ -38,9 +39,9 @@ class _Measured:
         _ = self.stand_in
 
     @property
+    @abstractmethod
     def stand_in(self) -> Operator:
         """The operator whose launch is the nearest. Raises UserError for sizes that make no operator."""
-        raise NotImplementedError
 
     @property
     def label(self) -> str:

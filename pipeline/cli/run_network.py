@@ -39,15 +39,16 @@ def network(
         _show(each)
 
 
+def _ms(time_us: float | None) -> str:
+    return "-" if time_us is None else f"{time_us / 1e3:.2f}"
+
+
 def _show(times: NetworkRun) -> None:
-    rows = [
-        [
-            way,
-            f"{times.predicted_us[way] / 1e3:.2f}",
-            f"{times.measured_us[way] / 1e3:.2f}" if times.measured_us else "-",
-        ]
-        for way in times.predicted_us
-    ]
+    rows = [[way, _ms(times.predicted_us[way]), _ms(times.measured_us.get(way))] for way in times.predicted_us]
+    if times.table_us:
+        rows.append(
+            ["split as its layers alone say", _ms(times.table_us["predicted"]), _ms(times.table_us["measured"])]
+        )
     print_table(f"{times.network} on {times.device_class}, ms", ["way ", "predicted", "measured"], rows)
     if times.error is not None or times.glue_us is None:
         typer.echo(f"nothing was measured: {times.error}")
@@ -56,6 +57,8 @@ def _show(times: NetworkRun) -> None:
         f"medians of {times.rounds} interleaved inferences; {times.split_operators} operators split; "
         f"{times.speedup:.2f} times as fast as the better processor alone"
     )
+    handed = ", ".join(f"{name} {time_us / 1e3:.2f} ms" for name, time_us in times.hand_overs_us.items())
+    typer.echo(f"split, by how the GPU is told that the CPU is done: {handed}; the least is taken")
     typer.echo(
         f"{times.glue_us / 1e3:.2f} ms of each are glue, computed on the CPU; outputs differ by at most "
         f"{times.max_relative_error:.1e} of a tensor's largest value"

@@ -24,5 +24,7 @@ def ui(
         typer.echo(f"the store is a server with a UI of its own: {uri}")
         return
     typer.echo(f"MLflow UI on {uri}: http://127.0.0.1:{port} (Ctrl-C ends it)")
+    # MLflow's own jobs (for judging language models) are seven processes more, and some of them outlive the server.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     server = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
-    os.execv(sys.executable, [*server, "--port", str(port)])
+    os.execv(sys.executable, [*server, "--port", str(port), "--workers", "1"])

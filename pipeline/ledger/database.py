@@ -196,8 +196,8 @@ class Database:
         if not self._changes:
             self._db.execute("COMMIT")
             return
-        self._lease.check()
         try:
+            self._lease.check()
             position = self._writer.append(self._changes)
         except OSError as error:
             raise HarnessError(

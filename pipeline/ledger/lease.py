@@ -121,7 +121,14 @@ class Lease:
         if self._thread.is_alive():
             self._thread.join()
         with suppress(OSError, LeaseLost):
-            self._renew(released=True)
+            try:
+                self._renew(released=True)
+            except OSError:
+                # A full disk, mostly: there is no room for a second file, but there is in the one that is there. Who
+                # reads it half-written finds no driver, which is true.
+                with _path(self._folder, self.epoch).open("r+", encoding="utf-8") as file:
+                    file.write(_text(self.holder))
+                    file.truncate()
 
     def _begin(self) -> Lease:
         self._thread.start()
@@ -166,7 +173,7 @@ def take_lease(folder: Path, *, above: int = 0, take_over: bool = False, renew_s
     lease = Lease(folder, epoch, renew_s)
     path = _path(folder, epoch)
     unfinished = path.with_name(f".{path.name}.{lease.holder.host}.{os.getpid()}.{threading.get_ident()}")
-    unfinished.write_text(json.dumps(asdict(lease.holder)) + "\n", "utf-8")
+    unfinished.write_text(_text(lease.holder), "utf-8")
     try:
         os.link(unfinished, path)
     except FileExistsError:
@@ -237,5 +244,12 @@ def _path(folder: Path, epoch: int) -> Path:
 
 def _write(path: Path, holder: Holder) -> None:
     unfinished = path.with_name(f".{path.name}.new")
-    unfinished.write_text(json.dumps(asdict(holder)) + "\n", "utf-8")
-    unfinished.replace(path)
+    try:
+        unfinished.write_text(_text(holder), "utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _text(holder: Holder) -> str:
+    return json.dumps(asdict(holder)) + "\n"

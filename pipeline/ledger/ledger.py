@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..host_files import writing_into
 from ..jobs import Job
 from ..readings import Readings
 from ..scheduling import PROBE
@@ -36,7 +37,8 @@ class Ledger(LedgerReader):
         """Opens or begins the ledger of a campaign folder, under its lease. `take_over` does not mind who holds it.
 
         `read_only` is for looking on, also while another driver works: it needs no lease, but an existing ledger.
-        Raises UserError while another driver works, with its host and process, and for a ledger of another version.
+        Raises UserError while another driver works, with its host and process, and for a ledger of another version;
+        HarnessError where the folder cannot be written.
         """
         self._changed_phones: set[str] = set()
         self._lease: Lease | None = None
@@ -45,13 +47,14 @@ class Ledger(LedgerReader):
         if read_only:
             self._reading = look_at(folder)
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lease = take_lease(folder, above=last_epoch(folder), take_over=take_over)
-        try:
-            self._open(folder, self._lease)
-        except BaseException:
-            self.close()
-            raise
+        with writing_into(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lease = take_lease(folder, above=last_epoch(folder), take_over=take_over)
+            try:
+                self._open(folder, self._lease)
+            except BaseException:
+                self.close()
+                raise
 
     def _open(self, folder: Path, lease: Lease) -> None:
         segments = segments_of(folder)

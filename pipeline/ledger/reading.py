@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from splitfleet.kernels.programs import Program
@@ -102,15 +103,16 @@ class LedgerReader:
         for row in rows:
             yield AcceptedAttempt(*row)
 
-    def job(self, job_id: str, purpose: str) -> Job:
-        body, ids = self._query(
-            "SELECT body, programs FROM jobs WHERE id = ? AND purpose = ?", (job_id, purpose)
-        ).fetchone()
-        programs = tuple(
-            Program(*self._query("SELECT source, options FROM programs WHERE id = ?", (key,)).fetchone())
-            for key in json.loads(ids)
-        )
-        return Job(job_id, json.loads(body), programs)
+    def jobs_of(self, tasks: Iterable[tuple[str, str]]) -> Iterator[Job]:
+        """The jobs of these ids and purposes, in their order."""
+
+        @cache
+        def program(key: str) -> Program:
+            return Program(*self._query("SELECT source, options FROM programs WHERE id = ?", (key,)).fetchone())
+
+        for task in tasks:
+            body, ids = self._query("SELECT body, programs FROM jobs WHERE id = ? AND purpose = ?", task).fetchone()
+            yield Job(task[0], json.loads(body), tuple(map(program, json.loads(ids))))
 
     @property
     def next_batch(self) -> int:

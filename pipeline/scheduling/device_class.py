@@ -15,7 +15,7 @@ _LEAST_PART = 1 / 8  # of a usual batch: smaller ones cost more on their way tha
 
 @dataclass(slots=True)
 class _Kind:
-    """Jobs of one kind: how many wait, their first estimates, and what those measured have taken."""
+    """Jobs of one kind: how many wait, their first estimates, and what those measured have taken, builds apart."""
 
     waiting: int = 0
     estimates_us: int = 0

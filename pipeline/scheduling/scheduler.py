@@ -208,7 +208,7 @@ class Scheduler:
             if event.probe:
                 batch.readings.append(event.probe)
             return [Record(event.batch, task, event.status == "ok", batch.phone, batch.device_class)]
-        device_class.note_result(entry.job, event.elapsed_us)
+        device_class.note_result(entry.job, max(event.elapsed_us - event.build_us, 0))
         accept = event.status in FINAL_STATUSES or self._failures[task] + 1 >= MAX_ATTEMPTS
         done: list[Instruction] = [Record(event.batch, task, accept, batch.phone, batch.device_class)]
         if not accept:

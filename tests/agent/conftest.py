@@ -7,6 +7,7 @@ import pytest
 from splitfleet.pipeline.agent_build import build_agent
 from splitfleet.pipeline.pocl import pocl_environment
 
+from ..infra.phones import POCL_CACHE
 from .driver import Agent
 
 # Beside the other things that are built, so that a second run of the tests need not build again.
@@ -19,8 +20,9 @@ def program() -> Path:
 
 
 @pytest.fixture(scope="session")
-def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pocl")
+def kernel_cache() -> Path:
+    POCL_CACHE.mkdir(parents=True, exist_ok=True)
+    return POCL_CACHE
 
 
 @pytest.fixture

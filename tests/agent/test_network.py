@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +11,13 @@ import pytest
 
 from splitfleet.kernels import Conv2d, Device, Linear, Network, Operator, Pool2d
 from splitfleet.kernels.network import Node
+from splitfleet.kernels.programs import Program
 from splitfleet.pipeline.network_lowering import LoweredNetwork, lower_network
 from splitfleet.predictors.split_table import SplitDecision, SplitEntry, SplitTable
 
 from .driver import Agent, Line
-from .test_lowered_plans import programs
 
-VARIANTS = ["cpu", "gpu", "split", "glue"]
+VARIANTS = ["cpu", "gpu", "split", "gpu_event", "gpu_poll", "split_event", "split_poll", "glue"]
 
 
 def op(name: str, operator: Operator, *inputs: str) -> Node:
@@ -92,6 +93,12 @@ def lowered(agent: Agent, network: Network, processors: str = "s") -> LoweredNet
     return lower_network(network, table_of(network, processors), profile)  # type: ignore[arg-type]
 
 
+def lines(programs: Iterable[Program]) -> list[Line]:
+    """What a job file says of these programs."""
+    different = dict.fromkeys(programs)
+    return [{"type": "program", "id": each.id, "source": each.source, "options": each.options} for each in different]
+
+
 def network_job(name: str, body: Line, **changes: Any) -> Line:
     given = {"rounds": 2, "threads": 1, "core_mask": 2, "backend": "eigen", "join": "svm_poll", "network": body}
     return {"type": "job", "schema": 2, "id": name, "kind": "network", **given, **changes}
@@ -100,13 +107,13 @@ def network_job(name: str, body: Line, **changes: Any) -> Line:
 @pytest.mark.parametrize("network", [residual_network(), attention_network()], ids=lambda network: network.name)
 def test_all_variants_make_the_same_tensors(agent: Agent, network: Network) -> None:
     ways = {processors: lowered(agent, network, processors) for processors in ("s", "c", "g", "sgc", "gs")}
-    plans = [plan for way in ways.values() for plan in way.plans]
+    given = [program for way in ways.values() for program in way.programs]
     jobs = [
         network_job(f"{processors}-{join}", way.body, join=join)
         for processors, way in ways.items()
         for join in (["svm_poll", "event_wait", "finish"] if processors == "sgc" else ["svm_poll"])
     ]
-    results = agent.run([*programs(plans), *jobs])
+    results = agent.run([*lines(given), *jobs])
     assert len(results) == len(jobs)
     for result in results.values():
         # A busy machine may spoil the times, after all was compared.
@@ -118,8 +125,26 @@ def test_all_variants_make_the_same_tensors(agent: Agent, network: Network) -> N
         assert all(len(variant["samples"]["wall_ns"]) == 2 for variant in result["variants"])
         errors = [variant["max_relative_error"] for variant in result["variants"]]
         assert errors[0] == 0
-        assert 0 <= max(errors[1:3]) < 1e-4
-        assert errors[3] is None
+        assert 0 <= max(errors[1:-1]) < 1e-4
+        assert errors[-1] is None
+        nodes = {each["name"]: each for each in result["nodes"]}
+        assert list(nodes) == VARIANTS
+        described = ways[result["id"].split("-")[0]].body["nodes"]
+        is_operator = ["operator" in node for node in described]
+        for name, times in nodes.items():
+            on_cpu, on_gpu = ([each is not None for each in times[key]] for key in ("cpu_ns", "gpu_ns"))
+            if name == "cpu":
+                assert all(on_cpu)
+                assert not any(on_gpu)
+            elif name == "glue":
+                assert on_cpu == [not each for each in is_operator]
+                assert not any(on_gpu)
+            elif name.startswith("gpu"):
+                assert on_gpu == is_operator
+                assert on_cpu == [not each for each in is_operator]
+            else:
+                assert all(cpu or gpu for cpu, gpu in zip(on_cpu, on_gpu, strict=True))
+                assert [gpu for gpu, each in zip(on_gpu, is_operator, strict=True) if not each].count(True) == 0
 
 
 def test_a_wrong_result_is_not_timed(agent: Agent) -> None:
@@ -131,7 +156,7 @@ def test_a_wrong_result_is_not_timed(agent: Agent) -> None:
     args = tuple({"i32": 8} if arg == {"i32": 16} else arg for arg in launch.args)
     body = {**way.body, "plans": list(way.body["plans"])}
     body["plans"][index] = replace(wrong, launches=(replace(launch, args=args), *wrong.launches[1:])).to_json()
-    result = agent.run([*programs(list(way.plans)), network_job("wrong", body)])["wrong"]
+    result = agent.run([*lines(way.programs), network_job("wrong", body)])["wrong"]
     assert result["status"] == "wrong_result", result
     assert "differs from all-CPU's" in result["error"]
     assert "variants" not in result
@@ -147,6 +172,7 @@ def test_a_wrong_result_is_not_timed(agent: Agent) -> None:
         (("nodes", 0, "gpu"), 2, "plan.buffers"),
         (("nodes", 0, "cut"), 17, "outside 0 to 16"),
         (("tensors", 1, "floats"), 7, "a tensor of fewer than"),
+        (("gate", "program"), "none", "no program none"),
         (("split_table",), "00", "not a binary split table"),
         (("split_table",), "zz", "hexadecimal"),
         (("tolerance",), 0.5, "outside"),
@@ -160,7 +186,7 @@ def test_what_is_no_network_is_named(agent: Agent, where: tuple[Any, ...], value
     for step in path:
         target = target[step]
     target[last] = value
-    result = agent.run([*programs(list(way.plans)), network_job("bad", way.body)])["bad"]
+    result = agent.run([*lines(way.programs), network_job("bad", way.body)])["bad"]
     assert result["status"] == "invalid_job", result
     assert message in result["error"]
 
@@ -168,6 +194,6 @@ def test_what_is_no_network_is_named(agent: Agent, where: tuple[Any, ...], value
 def test_a_device_without_shared_virtual_memory_is_told(agent: Agent) -> None:
     way = lowered(agent, residual_network())
     without = agent.with_environment(SPLITFLEET_DISABLE_SVM="1")
-    result = without.run([*programs(list(way.plans)), network_job("n", way.body, join="finish")])["n"]
+    result = without.run([*lines(way.programs), network_job("n", way.body, join="finish")])["n"]
     assert result["status"] == "unsupported"
     assert "fine-grained SVM" in result["error"]

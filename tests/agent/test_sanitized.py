@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from splitfleet.pipeline.agent_build import find_tool, header_folders
 from splitfleet.pipeline.pocl import pocl_environment
 
+from .checked_builds import HAS_CLANG, build, build_with_clang
 from .driver import Agent, Line
 from .jobs import PROGRAMS, coexec, conv2d, cpu, gpu, job, linear, program, sync
 from .test_measuring import OPERATIONS, transfer
+from .test_network import attention_network, lines, lowered, network_job, residual_network
 from .test_worker import PROGRAMS as FAULTS
 from .test_worker import faulty
 
-AGENT = Path(__file__).parents[2] / "agent"
-BUILD = AGENT.parent / "build" / "agent-address"
 DEPTHWISE = {
     **{"type": "depthwise_conv2d", "height": 7, "width": 6, "channels": 5, "kernel_h": 3, "kernel_w": 3, "stride": 1},
     **{"pad_h": 1, "pad_w": 1, "epilogue": "relu6"},
@@ -28,32 +25,16 @@ POOL = {**DEPTHWISE, "type": "pool2d", "mode": "avg"}
 
 pytestmark = [
     pytest.mark.peer,
-    pytest.mark.skipif(shutil.which("g++") is None, reason="g++, which brings the sanitizers, is absent"),
+    pytest.mark.skipif(not HAS_CLANG and shutil.which("g++") is None, reason="neither clang nor g++ is there"),
 ]
 
 
 @pytest.fixture(scope="module")
 def sanitized() -> Path:
-    options = {
-        "CMAKE_BUILD_TYPE": "Release",
-        "CMAKE_CXX_FLAGS_RELEASE": "-O1 -g1",  # at -O3 its compilation takes twice as long
-        "CMAKE_MAKE_PROGRAM": find_tool("ninja"),
-        "SPLITFLEET_SANITIZE": "address",
-        "SPLITFLEET_XNNPACK": "OFF",
-        **header_folders(),
-    }
-    cmake = str(find_tool("cmake"))
-    definitions = [f"-D{name}={value}" for name, value in options.items()]
-    environment = {**os.environ, "CXX": os.environ.get("CXX", "g++")}
-    configure = [cmake, "-G", "Ninja", "-S", str(AGENT), "-B", str(BUILD), *definitions]
-    for command in (configure, [cmake, "--build", str(BUILD)]):
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
-        if "cannot find" in done.stdout and "san" in done.stdout:
-            pytest.skip("this compiler has no sanitizers")
-        assert done.returncode == 0, done.stdout[-4000:]
-    return BUILD / "splitfleet-agent"
+    """By clang, whose build is there for other tests too, else by g++."""
+    if HAS_CLANG:
+        return build_with_clang("splitfleet-agent") / "splitfleet-agent"
+    return build("address", "g++", "splitfleet-agent", SPLITFLEET_SANITIZE="address") / "splitfleet-agent"
 
 
 @pytest.fixture
@@ -92,6 +73,19 @@ def test_jobs_of_every_kind_run_clean(agent: Agent, svm: bool) -> None:
     assert len(statuses) == len(every_kind())
     expected = {"ok", "noisy"} if svm else {"ok", "noisy", "unsupported"}
     assert set(statuses.values()) <= expected, statuses
+    assert "ERROR: AddressSanitizer" not in done.stderr
+    assert "runtime error" not in done.stderr
+
+
+def test_networks_run_clean(agent: Agent) -> None:
+    """With every way of handing over."""
+    ways = {network.name: lowered(agent, network, "sgc") for network in (residual_network(), attention_network())}
+    programs = [program for way in ways.values() for program in way.programs]
+    agent.write([*lines(programs), *(network_job(name, way.body, rounds=1) for name, way in ways.items())])
+    done = agent.call("run", agent.jobs, agent.results)
+    statuses = {line["id"]: line["status"] for line in agent.read() if line["type"] == "result"}
+    assert statuses.keys() == ways.keys()
+    assert set(statuses.values()) <= {"ok", "noisy"}, statuses
     assert "ERROR: AddressSanitizer" not in done.stderr
     assert "runtime error" not in done.stderr
 

@@ -1,4 +1,4 @@
-"""The agent under the thread sanitizer, on joint executions and joins.
+"""The agent under the thread sanitizer, on joint executions, joins and a network.
 
 No suppressions are needed: PoCL and its kernels are not instrumented, so their own accesses are not seen, and the locks
 that they take are.
@@ -6,21 +6,18 @@ that they take are.
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from splitfleet.pipeline.agent_build import find_tool, header_folders
 from splitfleet.pipeline.pocl import pocl_environment
 
+from .checked_builds import build
 from .driver import Agent, Line
 from .jobs import PROGRAMS, QUICK, coexec, cpu, linear, sync
+from .test_network import attention_network, lines, lowered, network_job
 
-AGENT = Path(__file__).parents[2] / "agent"
-BUILD = AGENT.parent / "build" / "agent-thread"
 JOINS = ("svm_poll", "event_wait", "finish")
 
 pytestmark = [
@@ -31,26 +28,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def agent(kernel_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Agent:
-    options = {
-        "CMAKE_BUILD_TYPE": "Release",
-        "CMAKE_CXX_FLAGS_RELEASE": "-O1 -g1",  # at -O3 its compilation takes twice as long
-        "CMAKE_MAKE_PROGRAM": find_tool("ninja"),
-        "SPLITFLEET_SANITIZE": "thread",
-        "SPLITFLEET_XNNPACK": "OFF",  # its threads are joined by code that is not instrumented
-        **header_folders(),
-    }
-    cmake = str(find_tool("cmake"))
-    definitions = [f"-D{name}={value}" for name, value in options.items()]
-    environment = {**os.environ, "CXX": os.environ.get("CXX", "g++")}
-    configure = [cmake, "-G", "Ninja", "-S", str(AGENT), "-B", str(BUILD), *definitions]
-    for command in (configure, [cmake, "--build", str(BUILD)]):
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
-        if "cannot find" in done.stdout and "tsan" in done.stdout:
-            pytest.skip("this compiler has no thread sanitizer")
-        assert done.returncode == 0, done.stdout[-4000:]
-    return Agent(BUILD / "splitfleet-agent", tmp_path_factory.mktemp("thread"), pocl_environment(kernel_cache))
+    # XNNPACK's threads are joined by code that is not instrumented: it is left out.
+    program = build("thread", "g++", "splitfleet-agent", SPLITFLEET_SANITIZE="thread") / "splitfleet-agent"
+    return Agent(program, tmp_path_factory.mktemp("thread"), pocl_environment(kernel_cache))
 
 
 def jobs() -> list[Line]:
@@ -67,10 +47,12 @@ def jobs() -> list[Line]:
 
 
 def test_joint_executions_run_clean(agent: Agent) -> None:
-    agent.write([*PROGRAMS, *jobs()])
+    network = lowered(agent, attention_network(), "sgc")
+    every_job = [*jobs(), network_job("network", network.body, rounds=1)]
+    agent.write([*PROGRAMS, *lines(network.programs), *every_job])
     done = agent.call("run", agent.jobs, agent.results)
     assert done.returncode == 0, done.stderr
     assert "WARNING: ThreadSanitizer" not in done.stderr, done.stderr[:4000]
     statuses = {line["id"]: line["status"] for line in agent.read() if line["type"] == "result"}
-    assert len(statuses) == len(jobs())
+    assert len(statuses) == len(every_job)
     assert set(statuses.values()) <= {"ok", "noisy"}, statuses

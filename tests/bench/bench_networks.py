@@ -8,7 +8,7 @@ shape, each network by an overhead fitted to networks of the other folds.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ def bench_networks(tmp_path: Path) -> None:
         fit = fit_networks(trained, read_networks(folder, trained.models.device_class))
         rows = fit.held_out
         print(f"\n{phone}: {_figures(held_out_metrics(rows))}")
-        print(f"  overhead: {fit.overhead}")
+        print(f"  overhead: {', '.join(f'{name} {value:.4g}' for name, value in asdict(fit.overhead).items())}")
         small = rows["measured_us"] < SMALL_US
         for name, part in ((f"below {SMALL_US} us", rows[small]), ("others", rows[~small])):
             if len(part):

@@ -55,7 +55,10 @@ def _ms(seconds: float, jobs: int) -> str:
 
 
 def _through_the_fleet() -> tuple[float, FleetTimes]:
-    with TemporaryDirectory(prefix="bench-overhead-") as name, running_phone(Path(name) / "phone") as phone:
+    with (
+        TemporaryDirectory(prefix="bench-overhead-") as name,
+        running_phone(Path(name) / "phone", pocl_cache=None) as phone,
+    ):
         folder = Path(name) / "campaign"
         progress = PlainProgress(Console(stderr=True))
         with ray_session(), Fleet(Phones(tcp=(phone.address,)), folder, progress) as fleet:

@@ -26,7 +26,7 @@ from .side_by_side import ROOT
 
 def bench_use_of_the_phone() -> None:
     campaign = load_campaign(ROOT / "examples" / "demo.toml")
-    with TemporaryDirectory(prefix="bench-use-") as name, running_phone(Path(name) / "phone") as phone:
+    with TemporaryDirectory(prefix="bench-use-") as name, running_phone(Path(name) / "phone", pocl_cache=None) as phone:
         folder = Path(name) / "campaign"
         progress = PlainProgress(Console(stderr=True))
         with ray_session(), Fleet(Phones(tcp=(phone.address,)), folder, progress, seed=campaign.seed) as fleet:

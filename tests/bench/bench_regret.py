@@ -45,7 +45,7 @@ def bench_regret() -> None:
         root.mkdir(parents=True, exist_ok=True)
         _write_campaign(root)
         description = (REPOSITORY / "infra" / "demo" / "phone-a.toml").read_text("utf-8")
-        phone = stack.enter_context(running_phone(root / "phone", description))
+        phone = stack.enter_context(running_phone(root / "phone", description, pocl_cache=None))
         _splitfleet(root, "campaign", "run", "regret.toml", "--out", "run", "--phone", phone.address)
         _splitfleet(root, "train", "run")
         _splitfleet(root, "publish", "run", "--phone", phone.address)

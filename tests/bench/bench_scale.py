@@ -187,7 +187,11 @@ class Cost:
 
 
 def measure(phones: int, jobs: int, folder: Path) -> Cost:
-    """Runs so many jobs on so many phones, and checks that each has exactly one trace."""
+    """Runs so many jobs on so many phones, and checks that each has exactly one trace.
+
+    $SPLITFLEET_HOME names a folder of its own: the ledger in it is weighed at the end.
+    """
+    home = Path(os.environ["SPLITFLEET_HOME"])
     watch, began_s = Stopwatch(time.process_time), time.perf_counter()
     classes = [f"Phone {number}" for number in range(max(phones // _PHONES_OF_A_CLASS, 1))]
     profiles = {f"10.0.{n // 256}.{n % 256}:5555": profile(classes[n % len(classes)]) for n in range(phones)}
@@ -225,7 +229,6 @@ def measure(phones: int, jobs: int, folder: Path) -> Cost:
     files = [pq.ParquetFile(path) for path in (folder / "traces").rglob("*.parquet")]
     assert 0 < len(files) <= phones
     assert sum(file.metadata.num_rows for file in files) == traces
-    home = Path(os.environ["SPLITFLEET_HOME"])
     return Cost(
         phones,
         jobs,
@@ -240,7 +243,7 @@ def measure(phones: int, jobs: int, folder: Path) -> Cost:
 def _time_parts(watch: Stopwatch, run: Run, ledger: Ledger) -> None:
     watch.wrap(run.scheduler, "handle", "scheduler")
     watch.wrap(ledger._database, "_commit", "ledger")
-    for method in ("record", "lease", "release", "job", "set_offset", "set_agent", "set_readings"):
+    for method in ("record", "lease", "release", "jobs_of", "set_offset", "set_agent", "set_readings"):
         watch.wrap(ledger, method, "ledger")
 
 
@@ -279,7 +282,7 @@ def plot(costs: list[Cost], path: Path) -> None:
         axes.plot([cost.phones for cost in costs], [cost.part_us[part] for cost in costs], marker="o", label=part)
     axes.set(xscale="log", xlabel="phones", ylabel="processor time, µs a job", ylim=(0, None))
     axes.set_title(f"What a job costs the host, {costs[-1].jobs:,} jobs")
-    axes.legend()
+    figure.legend(loc="outside center right")
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

@@ -34,7 +34,7 @@ from .record import Outcome
 
 JOBS = 30
 _JOBS_BEFORE = 6
-_PATIENCE_S = 60.0
+_PATIENCE_S = 180.0
 _STARTS = 4
 _numbers = itertools.count(1, JOBS)
 

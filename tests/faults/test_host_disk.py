@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,15 +23,19 @@ _DISK_BYTES = 8 << 20
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of a few megabytes; needs a user who may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+def small_disk() -> Iterator[Path]:
+    """A disk of a few megabytes; needs a user who may mount one. It lies outside pytest's folders: where a killed run
+    has left one, the next run could not remove them."""
+    folder = Path(tempfile.mkdtemp(prefix="splitfleet-disk-"))
     command = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "splitfleet-faults", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        folder.rmdir()
         pytest.skip("only root can mount a small disk to fill it")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()
 
 
 def test_the_hosts_disk_is_full(

@@ -48,7 +48,7 @@ def server(folder: Path, port: int) -> Iterator[psutil.Process]:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
     whole = psutil.Process(process.pid)
     try:
-        assert wait_until(lambda: answers(port), 120), (folder / "server.log").read_text()[-2000:]
+        assert wait_until(lambda: answers(port), 240), (folder / "server.log").read_text()[-2000:]
         yield whole
     finally:
         kill(whole)
@@ -108,10 +108,10 @@ def test_mlflow_dies_while_a_training_is_logged(tmp_path: Path, seed: int, recor
     folder, port, chance = campaign_folder(tmp_path / "campaign", seed), free_port(), Random(f"mlflow {seed}")
     with server(store, port) as whole:
         training = train(folder, port)
-        assert wait_until(lambda: training.poll() is not None or bool(runs_in(store, "campaign")), 120)
+        assert wait_until(lambda: training.poll() is not None or bool(runs_in(store, "campaign")), 240)
         time.sleep(chance.uniform(0, 1.5))
         kill(whole)
-        _, said = training.communicate(timeout=120)
+        _, said = training.communicate(timeout=240)
     assert training.returncode == 2, said
     assert f"when it is back, run splitfleet train {folder}" in said
     assert "Traceback" not in said
@@ -121,7 +121,7 @@ def test_mlflow_dies_while_a_training_is_logged(tmp_path: Path, seed: int, recor
         stack.enter_context(server(store, port))
         began = time.monotonic()
         training = train(folder, port)
-        _, said = training.communicate(timeout=120)
+        _, said = training.communicate(timeout=240)
         extra_s = time.monotonic() - began
     assert training.returncode == 0, said
     after = json.loads((folder / "training.json").read_text())

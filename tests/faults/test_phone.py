@@ -46,7 +46,8 @@ def test_the_link_stalls(lab: Lab, seed: int, record: Record) -> None:
 @pytest.mark.parametrize("kind", ["reboot", "wipe"])
 def test_the_phone_restarts(kind: str, lab: Lab, seed: int, record: Record) -> None:
     def strike(chance: Random) -> None:
-        lab.phone.order(kind, seconds=chance.uniform(0.3, 2))
+        # Long enough to be seen: a run shows its phones every half second, or every second where nothing happens.
+        lab.phone.order(kind, seconds=chance.uniform(1.5, 3))
         lab.await_state("offline")
 
     record(lab.struck(f"phone {'rebooted' if kind == 'reboot' else 'wiped'}", seed, strike))

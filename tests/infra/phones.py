@@ -18,7 +18,9 @@ serial = "test-phone"
 model = "Test Phone"
 authorize = "always"
 """
-_READY_SECONDS = 30
+_READY_SECONDS = 120
+# All phones and agents of the tests find what PoCL has compiled for one of them: that is much of what they do here.
+POCL_CACHE = Path(__file__).parents[2] / "build" / "pocl-cache"
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,13 @@ class RunningPhone:
 
 
 @contextmanager
-def running_phone(folder: Path, description: str = PHONE) -> Iterator[RunningPhone]:
-    """Starts a phone with its files in `folder` (kept, so the same folder is the same phone); ends it by SIGTERM."""
+def running_phone(
+    folder: Path, description: str = PHONE, *, pocl_cache: Path | None = POCL_CACHE
+) -> Iterator[RunningPhone]:
+    """Starts a phone with its files in `folder` (kept, so the same folder is the same phone); ends it by SIGTERM.
+
+    Without `pocl_cache` it compiles all its kernels itself, as a new phone does.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file, ready, log = folder / "phone.toml", folder / "ready", folder / "log"
     file.write_text(description)
@@ -50,6 +57,8 @@ def running_phone(folder: Path, description: str = PHONE) -> Iterator[RunningPho
     command += ["--root", str(folder / "root"), "--ready-file", str(ready)]
     home = os.environ.get("SPLITFLEET_HOME", str(folder.parent / "home"))
     environment = {**os.environ, "SPLITFLEET_CORE_LOCK": str(folder.parent / "core-lock"), "SPLITFLEET_HOME": home}
+    if pocl_cache:
+        environment["SPLITFLEET_POCL_CACHE"] = str(pocl_cache)
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
     try:
@@ -59,7 +68,7 @@ def running_phone(folder: Path, description: str = PHONE) -> Iterator[RunningPho
         yield RunningPhone(ready.read_text().strip(), folder / "root", process, log)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def wait_until(condition: Callable[[], object], seconds: float) -> bool:

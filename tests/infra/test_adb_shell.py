@@ -17,7 +17,7 @@ from splitfleet.infra.virtual_phone.auth import HostKey
 
 from ..conftest import StartPhone
 from .hosts import host, make_key, shell
-from .phones import PHONE, RunningPhone, wait_until
+from .phones import PHONE, RunningPhone, running_phone, wait_until
 
 FOLDER = "/data/local/tmp"
 
@@ -31,6 +31,12 @@ def test_the_shell_is_in_the_phone_and_has_its_environment(device: AdbDeviceTcp,
     assert shell(device, f"echo kept > {FOLDER}/f && cat {FOLDER}/f && rm {FOLDER}/f") == ("kept\n", 0)
     root = str(phone.root)
     assert device.shell('echo "$HOME $SPLITFLEET_SYSROOT"; pwd').split() == [root, root, root]
+
+
+def test_phones_share_what_pocl_has_compiled_where_they_are_told_to(key: CryptographySigner, tmp_path: Path) -> None:
+    for shared, expected in ((tmp_path / "shared", tmp_path / "shared"), (None, tmp_path / "phone/root")):
+        with running_phone(tmp_path / "phone", pocl_cache=shared) as phone, host(phone, key) as device:
+            assert Path(device.shell('echo "$POCL_CACHE_DIR"').strip()).is_relative_to(expected)
 
 
 def test_output_longer_than_a_packet(device: AdbDeviceTcp) -> None:
@@ -133,7 +139,7 @@ def test_the_prompt_waits_for_an_answer_and_the_key_is_remembered(
     phone = start_phone(PHONE.replace('"always"', '"ask"'))
     with pytest.raises(TcpTimeoutException), host(phone, key, auth_timeout_s=0.3):
         pass
-    assert wait_until(lambda: phone.order("answer", allow=True) == "no prompt is open", 5)
+    assert wait_until(lambda: phone.order("answer", allow=True) == "no prompt is open", 120)
     accept = threading.Timer(0.5, lambda: phone.order("answer", allow=True))
     accept.start()
     with host(phone, key, auth_timeout_s=10) as device:

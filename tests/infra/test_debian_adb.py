@@ -45,7 +45,7 @@ def adb(tmp_path_factory: pytest.TempPathFactory, phone: RunningPhone) -> Iterat
 
     def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
         command = [str(ADB), *arguments]
-        return subprocess.run(command, env=environment, text=True, timeout=60, stdout=-1, stderr=-1, **options)  # type: ignore[call-overload, no-any-return]
+        return subprocess.run(command, env=environment, text=True, timeout=180, stdout=-1, stderr=-1, **options)  # type: ignore[call-overload, no-any-return]
 
     try:
         run("connect", phone.address)

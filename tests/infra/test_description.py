@@ -71,7 +71,7 @@ def test_a_users_mistake_is_no_traceback(tmp_path: Path, text: str, message: str
     file = tmp_path / "phone.toml"
     file.write_text(PHONE + text)
     command = [sys.executable, "-m", "splitfleet.infra.virtual_phone", str(file), "--root", str(tmp_path / "root")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

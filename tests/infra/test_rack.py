@@ -129,7 +129,7 @@ def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
     text = re.sub(r"/opt/splitfleet/bin/\w+", "/bin/true", unit.read_text())
     (tmp_path / unit.name).write_text(text)
     checked = subprocess.run(
-        ["systemd-analyze", "verify", str(tmp_path / unit.name)], capture_output=True, text=True, timeout=60
+        ["systemd-analyze", "verify", str(tmp_path / unit.name)], capture_output=True, text=True, timeout=180
     )
     complaints = [line for line in checked.stderr.splitlines() if unit.name in line]
     assert not complaints
@@ -143,7 +143,7 @@ def test_udev_accepts_the_rules() -> None:
                 assert re.fullmatch(r'[A-Z]+(\{[^}]+\})?(==|!=|\+=|=)"[^"]*"', pair), pair
     if shutil.which("udevadm") is None:
         pytest.skip("udevadm is not installed; only the form of the rules was checked")
-    checked = subprocess.run(["udevadm", "verify", str(rules)], capture_output=True, text=True, timeout=60)
+    checked = subprocess.run(["udevadm", "verify", str(rules)], capture_output=True, text=True, timeout=180)
     if "Unknown command verb" in checked.stderr:
         pytest.skip("this udevadm cannot verify rules")
     assert checked.returncode == 0, checked.stderr

@@ -29,7 +29,7 @@ from .strategies import operators
 
 FP32_ERROR = 1e-5  # of the largest output; sums of a few thousand products in fp32
 
-on_opencl = settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+on_opencl = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def _error(output: np.ndarray, expected: np.ndarray) -> float:

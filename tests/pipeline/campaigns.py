@@ -22,9 +22,9 @@ transfers = []
 [measure.repeat]
 warmup = 1
 min_count = 1
-min_time_us = 0
-max_count = 3
-max_time_us = 20000
+min_time_us = LEAST
+max_count = MOST
+max_time_us = LONGEST
 
 [[layers]]
 name = "fc"
@@ -46,11 +46,18 @@ padding = 1
 
 
 def campaign_body(
-    samples: int = 3, probe_every_s: float = 0, sister_fraction: float = 0, drift: float = 0.05, joint: float = 0
+    samples: int = 3,
+    probe_every_s: float = 0,
+    sister_fraction: float = 0,
+    drift: float = 0.05,
+    joint: float = 0,
+    job_us: int = 0,
 ) -> str:
     """A campaign file without its head. `samples` are linear: each new convolution costs a compile. Without probes,
-    sisters and joint executions (`joint`: their share), which cost time, where these are not asked for."""
+    sisters and joint executions (`joint`: their share), which cost time, where these are not asked for. Jobs take
+    `job_us` at least, where a campaign is to last for several batches on any machine."""
     values = {"SAMPLES": samples, "PROBES": probe_every_s, "SISTERS": sister_fraction, "DRIFT": drift, "JOINT": joint}
+    values |= {"LEAST": job_us, "MOST": 10_000 if job_us else 3, "LONGEST": max(job_us, 20_000)}
     body = _BODY
     for name, value in values.items():
         body = body.replace(name, str(value))

@@ -12,6 +12,9 @@ from splitfleet.pipeline.phone_worker import Pace
 from splitfleet.pipeline.ray_session import ray_session
 from splitfleet.pipeline.transport import Deadlines
 
+from ..infra.phones import running_phone
+from .main_job import MainJob, run_main_job
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -37,6 +40,14 @@ def one_agent(agent: Path, home: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPLITFLEET_AGENT_X86_64", str(agent))
         yield
+
+
+@pytest.fixture(scope="session")
+def main_job(one_agent: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MainJob]:
+    """The main job on a virtual phone, which stays there."""
+    folder = tmp_path_factory.mktemp("main-job")
+    with running_phone(folder / "phone") as phone:
+        yield run_main_job(folder, phone.address)
 
 
 @pytest.fixture(scope="session")

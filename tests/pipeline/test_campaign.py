@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.operators import Conv2d, DepthwiseConv2d, Linear, Pool2d
 from splitfleet.pipeline.campaign import load_campaign
+from splitfleet.pipeline.layers import LinearLayer, operators_of
 from splitfleet.pipeline.toml_lines import TomlLines
+from splitfleet.predictors.split_table import RowRange
 
 from .campaigns import write_campaign
 
@@ -18,10 +20,17 @@ HEAD = 'name = "t"\n[[layers]]\n'
 LINEAR = 'name = "fc"\ntype = "linear"\nrows = 4\nin = 8\nout = 64\n'
 
 
-def load(tmp_path: Path, text: str) -> object:
+RANGES = (("a", "[1, 19]"), ("b", "[20, 40]"), ("c", "[30, 90]"))
+
+
+def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "c.toml"
     path.write_text(text, "utf-8")
-    return load_campaign(path)
+    return path
+
+
+def load(tmp_path: Path, text: str) -> object:
+    return load_campaign(write(tmp_path, text))
 
 
 def message(tmp_path: Path, text: str) -> str:
@@ -51,6 +60,33 @@ def test_every_type_of_layer_becomes_its_operator(tmp_path: Path) -> None:
         DepthwiseConv2d(14, 14, 24, 3, 5, 2, 1, 2, "relu6"),
         Pool2d("avg", 14, 14, 24, 3, 5, 2, 1, 2),
     ]
+
+
+def test_rows_may_vary(tmp_path: Path) -> None:
+    campaign = load_campaign(write(tmp_path, HEAD + LINEAR.replace("rows = 4", "rows = [3, 50]")))
+    [layer] = campaign.layers
+    assert isinstance(layer, LinearLayer)
+    assert layer.row_range == RowRange(3, 50)
+    assert layer.operator == Linear(12, 8, 64)
+    assert operators_of(layer) == [Linear(rows, 8, 64) for rows in (3, 6, 12, 24, 48, 50)]
+
+
+def test_a_range_of_rows_goes_up(tmp_path: Path) -> None:
+    for rows in ("[8, 8]", "[9, 8]"):
+        found = message(tmp_path, HEAD + LINEAR.replace("rows = 4", f"rows = {rows}"))
+        assert "FILE:5: " in found
+        assert "a range of rows goes up, as in [1, 2048]" in found
+
+
+def test_ranges_of_one_layer_that_overlap_are_refused(tmp_path: Path) -> None:
+    layers = [LINEAR.replace("rows = 4", f"rows = {rows}").replace('"fc"', f'"{name}"') for name, rows in RANGES]
+    text = 'name = "t"\n' + "".join(f"[[layers]]\n{layer}" for layer in layers)
+    assert message(tmp_path, text) == (
+        "FILE: 'b' and 'c' are the same linear layer with rows 20 to 40 and 30 to 90, which overlap; give both rows = "
+        "[20, 90]"
+    )
+    load(tmp_path, text.replace("[30, 90]", "[41, 90]"))
+    load(tmp_path, text.replace("[30, 90]", "[20, 40]"))
 
 
 def test_included_layers_know_their_network(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_file_that_is_not_there(adb: AdbTransport, tmp_path: Path) -> None:
 def test_a_phone_that_is_gone(start_phone: StartPhone, home: Path) -> None:
     phone = start_phone()
     phone.process.terminate()
-    phone.process.wait(timeout=20)
+    phone.process.wait(timeout=60)
     complaint(PhoneUnreachable, lambda: AdbTransport(phone.address, deadlines=DEADLINES).run("true", 5), phone.address)
 
 

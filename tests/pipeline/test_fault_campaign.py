@@ -25,7 +25,7 @@ def description() -> str:
     faults = "".join(
         f'[[faults]]\nkind = "kernel"\neffect = "{effect}"\njob = {job}\n' for effect, job in FAULTS.items()
     )
-    return PHONE + 'environment = { SPLITFLEET_GRACE_S = "6" }\n' + faults
+    return PHONE + 'environment = { SPLITFLEET_GRACE_S = "20" }\n' + faults
 
 
 def test_the_rest_is_timed_and_the_report_names_those_that_failed(

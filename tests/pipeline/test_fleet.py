@@ -128,7 +128,7 @@ def once_under_way(folder: Path, action: Callable[[], object]) -> Iterator[None]
     """While the block runs, does something as soon as the campaign is under way."""
 
     def wait_and_act() -> None:
-        if wait_until(lambda: under_way(folder), 60):
+        if wait_until(lambda: under_way(folder), 240):
             action()
 
     thread = threading.Thread(target=wait_and_act)
@@ -142,7 +142,7 @@ def driver_of(file: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A campaign in a process of its own, once it is under way."""
     with subprocess.Popen([sys.executable, "-c", DRIVER, str(file), str(folder)]) as process:
         try:
-            assert wait_until(lambda: process.poll() is not None or under_way(folder), 60)
+            assert wait_until(lambda: process.poll() is not None or under_way(folder), 240)
             assert process.poll() is None
             yield process
         finally:
@@ -167,7 +167,7 @@ def ray_processes(driver: int) -> list[str]:
 def test_killed_in_the_middle_it_goes_on(run: Run, start_phone: StartPhone, tmp_path: Path) -> None:
     phone = start_phone()
     folder = tmp_path / "run"
-    file = write_campaign(tmp_path, phone.address, samples=15)
+    file = write_campaign(tmp_path, phone.address, samples=40, job_us=50_000)
     with driver_of(file, folder) as driver:
         with pytest.raises(UserError, match=f"is being worked on by process {driver.pid} on host"):
             run(file, folder)
@@ -178,16 +178,16 @@ def test_killed_in_the_middle_it_goes_on(run: Run, start_phone: StartPhone, tmp_
     after = accepted(folder)
     assert len(before) < len(after)
     assert before.items() <= after.items(), "something done before was measured again"
-    assert wait_until(lambda: not ray_processes(driver.pid), 20)
+    assert wait_until(lambda: not ray_processes(driver.pid), 240)
 
 
 def test_ctrl_c_keeps_what_was_measured(run: Run, start_phone: StartPhone, tmp_path: Path) -> None:
     phone = start_phone()
     folder = tmp_path / "run"
-    file = write_campaign(tmp_path, phone.address, samples=15)
+    file = write_campaign(tmp_path, phone.address, samples=40, job_us=50_000)
     with driver_of(file, folder) as driver:
         os.kill(driver.pid, signal.SIGINT)
-        assert driver.wait(timeout=60) == 0
+        assert driver.wait(timeout=240) == 0
     before = accepted(folder)
     with Ledger(folder, read_only=True) as ledger:
         assert ledger.open_batches("measure") == [], "the batch at work was finished"
@@ -198,13 +198,13 @@ def test_ctrl_c_keeps_what_was_measured(run: Run, start_phone: StartPhone, tmp_p
 def test_stopped_from_a_second_terminal(start_phone: StartPhone, one_agent: None, tmp_path: Path) -> None:
     phone = start_phone()
     folder = tmp_path / "run"
-    with driver_of(write_campaign(tmp_path, phone.address, samples=15), folder) as driver:
-        assert wait_until(lambda: bool(campaign_status(folder).phones), 20)
+    with driver_of(write_campaign(tmp_path, phone.address, samples=40, job_us=50_000), folder) as driver:
+        assert wait_until(lambda: bool(campaign_status(folder).phones), 240)
         status = campaign_status(folder)
         assert (status.state, status.driver.split(" on ")[0]) == ("running", f"process {driver.pid}")
         assert [row["address"] for row in status.phones] == [phone.address]
         stop_campaign(folder, wait=True)
-        assert driver.wait(timeout=60) == 0
+        assert driver.wait(timeout=240) == 0
     status = campaign_status(folder)
     assert (status.state, status.settled < status.jobs) == ("stopped", True)
     with Ledger(folder, read_only=True) as ledger:
@@ -215,7 +215,7 @@ def test_a_phone_that_vanishes_costs_only_time(run: Run, start_phone: StartPhone
     phone = start_phone()
     folder = tmp_path / "run"
     with once_under_way(folder, lambda: phone.order("vanish", seconds=3)):
-        summary = run(write_campaign(tmp_path, phone.address, samples=20), folder)
+        summary = run(write_campaign(tmp_path, phone.address, samples=40, job_us=50_000), folder)
     assert_complete(summary, folder, classes=1)
     assert "  offline  " in said.read_text()
 
@@ -251,7 +251,7 @@ def test_a_phone_that_cannot_work_is_explained(
 def test_no_phone_answers(run: Run, start_phone: StartPhone, tmp_path: Path) -> None:
     phone = start_phone()
     phone.process.terminate()
-    phone.process.wait(timeout=20)
+    phone.process.wait(timeout=60)
     with pytest.raises(DeviceError, match=f"(?s)no phone can be used:.*{phone.address}: offline"):
         run(write_campaign(tmp_path, phone.address), tmp_path / "run")
 
@@ -264,7 +264,7 @@ def test_no_phone_is_named(run: Run, tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_in_the_middle(run: Run, start_phone: StartPhone, tmp_path: Path) -> None:
     phone = start_phone()
     folder = tmp_path / "run"
-    file = write_campaign(tmp_path, phone.address, samples=60)
+    file = write_campaign(tmp_path, phone.address, samples=40, job_us=50_000)
     expected = pytest.raises(DeviceError, match=r"(?s)jobs are left that no phone can take now.*disk full")
     with once_under_way(folder, lambda: phone.order("disk-full")), expected:
         run(file, folder)

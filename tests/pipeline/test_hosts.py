@@ -40,7 +40,7 @@ from splitfleet.pipeline.fleet import FleetSettings
 from splitfleet.pipeline.phone_worker import Pace
 from splitfleet.pipeline.progress import PlainProgress
 pace = Pace(poll_s=0.1, retry_s=0.2, idle_s=1.0, blocked_s=0.5)
-settings = FleetSettings(pace=pace, settle_s=3.0, wait_for_phone_s=90.0)
+settings = FleetSettings(pace=pace, settle_s=3.0, wait_for_phone_s=180.0)
 try:
     run_campaign(Path(sys.argv[1]), Path(sys.argv[2]), progress=PlainProgress(Console(width=300)), settings=settings)
 except SplitfleetError as error:
@@ -206,15 +206,23 @@ class Joined:
 
 
 @pytest.fixture(scope="module")
-def joined(cluster: Cluster, phone_b: RunningPhone, tmp_path_factory: pytest.TempPathFactory) -> Joined:
+def joined(
+    cluster: Cluster, phone_a: RunningPhone, phone_b: RunningPhone, tmp_path_factory: pytest.TempPathFactory
+) -> Joined:
+    """The first phone's battery is low until the other has measured: the campaign cannot end before it has joined."""
     place = tmp_path_factory.mktemp("joined")
     folder = place / "run"
-    with cluster.campaign(write_campaign(place, samples=15), folder) as driver:
-        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 2, 90), said(folder)
+    with cluster.campaign(write_campaign(place, samples=40, job_us=50_000), folder) as driver:
+        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 2, 240), said(folder)
+        phone_a.order("battery", level=9, status="discharging", powered_by="none")
         cluster.join(phone_b.address)
-        assert wait_until(lambda: driver.poll() is not None or cluster.brokers("beta"), 90), said(folder)
+        assert wait_until(lambda: driver.poll() is not None or cluster.brokers("beta"), 240), said(folder)
         campaign = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
         addresses = listening([*cluster.processes("alpha"), *cluster.processes("beta"), *campaign])
+        assert wait_until(lambda: driver.poll() is not None or len(campaign_status(folder).counts) == 2, 240), said(
+            folder
+        )
+        phone_a.order("battery", level=100, status="full", powered_by="usb")
         ended(driver, folder)
     return Joined(folder, addresses)
 
@@ -249,12 +257,12 @@ def test_what_listens_and_what_is_told_of_secrets(cluster: Cluster, joined: Join
 
 def test_a_dead_host_is_named_and_comes_back(two_hosts: Cluster, phone_b: RunningPhone, tmp_path: Path) -> None:
     cluster, folder = two_hosts, tmp_path / "run"
-    file = write_campaign(tmp_path, samples=20)
+    file = write_campaign(tmp_path, samples=40, job_us=50_000)
     with cluster.campaign(file, folder) as driver:
-        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 3, 90), said(folder)
+        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 3, 240), said(folder)
         for process in cluster.processes("beta"):
             process.kill()
-        assert wait_until(lambda: "host beta is gone from the cluster" in said(folder), 90), said(folder)
+        assert wait_until(lambda: "host beta is gone from the cluster" in said(folder), 240), said(folder)
         cluster.join(phone_b.address)
         ended(driver, folder)
     text = said(folder)
@@ -265,10 +273,10 @@ def test_a_dead_host_is_named_and_comes_back(two_hosts: Cluster, phone_b: Runnin
 
 def test_a_dead_broker_is_started_again_and_a_killed_driver_leaves_none(two_hosts: Cluster, tmp_path: Path) -> None:
     cluster, folder = two_hosts, tmp_path / "run"
-    file = write_campaign(tmp_path, samples=20)
+    file = write_campaign(tmp_path, samples=40, job_us=50_000)
     with cluster.campaign(file, folder) as driver:
         for count in (3, 9, 15):
-            assert wait_until(lambda count=count: driver.poll() is not None or results(folder) >= count, 90), said(
+            assert wait_until(lambda count=count: driver.poll() is not None or results(folder) >= count, 240), said(
                 folder
             )
             if count < 15:
@@ -277,9 +285,32 @@ def test_a_dead_broker_is_started_again_and_a_killed_driver_leaves_none(two_host
         assert driver.poll() is None, said(folder)
         driver.kill()
     before = accepted(folder)
-    assert wait_until(lambda: not cluster.brokers("alpha") + cluster.brokers("beta"), 30), (
+    assert wait_until(lambda: not cluster.brokers("alpha") + cluster.brokers("beta"), 120), (
         "a broker outlives its driver"
     )
+    with cluster.campaign(file, folder, host="beta") as driver:
+        ended(driver, folder)
+    assert before < accepted(folder), "something done before was measured again"
+    assert_complete(folder)
+
+
+def test_a_dead_head_ends_the_campaign_with_a_reason_and_it_goes_on_under_a_new_one(
+    two_hosts: Cluster, phone_a: RunningPhone, phone_b: RunningPhone, tmp_path: Path
+) -> None:
+    cluster, folder = two_hosts, tmp_path / "run"
+    file = write_campaign(tmp_path, samples=24, job_us=50_000)
+    with cluster.campaign(file, folder, host="beta") as driver:
+        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 3, 240), said(folder)
+        for process in cluster.processes("alpha"):
+            process.kill()
+        assert driver.wait(timeout=240) == 1, said(folder)
+    text = said(folder)
+    assert "HarnessError: the head of the cluster is gone: nothing answers at" in text
+    assert "Traceback" not in text
+    before = accepted(folder)
+    cluster.leave("beta")
+    cluster.start(phone_a.address)
+    cluster.join(phone_b.address)
     with cluster.campaign(file, folder, host="beta") as driver:
         ended(driver, folder)
     assert before < accepted(folder), "something done before was measured again"

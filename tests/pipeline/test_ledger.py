@@ -12,6 +12,7 @@ from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.programs import program_for
 from splitfleet.pipeline.jobs import Job, job_file
 from splitfleet.pipeline.ledger import Ledger
+from splitfleet.pipeline.ledger.lease import LEASE
 
 from .old_ledgers import write_old_ledger
 
@@ -93,7 +94,7 @@ def test_it_is_all_there_when_opened_again(ledger: Ledger, tmp_path: Path) -> No
         assert again.next_batch == 2
         [batch] = again.open_batches("measure")
         assert (batch.id, batch.phone, batch.offset, batch.jobs) == ("b1", "virtual-a-1", 123, ("j0", "sync"))
-        job = again.job("sync", "measure")
+        [job] = again.jobs_of([("sync", "measure")])
         assert program.source.splitlines()[0] in job_file([job])
         assert again.label_phone("SERIAL", "virtual-a", "class", "elsewhere", "Virtual A") == "virtual-a-1"
 
@@ -146,3 +147,11 @@ def test_the_first_start_and_the_last_end_are_the_batch_s(ledger: Ledger) -> Non
     [trace] = list(ledger.accepted())
     times = [json.loads(trace[f"telemetry_{when}"])["unix_us"] for when in ("before", "after")]
     assert times == [0, 2]
+
+
+def test_a_lease_is_given_back_where_no_second_file_can_be_written(tmp_path: Path) -> None:
+    """As on a full disk: what stands in the way of the new file is a folder of its name."""
+    with Ledger(tmp_path) as ledger:
+        (tmp_path / LEASE / f".{ledger.epoch:06d}.json.new").mkdir()
+    with Ledger(tmp_path) as again:
+        assert again.epoch == 2

@@ -102,14 +102,14 @@ def test_a_campaign_over_a_link_that_delays_loses_stalls_and_breaks(
 
         def disturb() -> None:
             for count, act in ((2, relay.cut), (6, lambda: relay.stall(2)), (10, lambda: relay.down(1))):
-                wait_until(lambda count=count: results() >= count, 90)  # type: ignore[misc]
+                wait_until(lambda count=count: results() >= count, 240)  # type: ignore[misc]
                 act()
 
         thread = threading.Thread(target=disturb)
         thread.start()
         with (tmp_path / "said").open("w") as output:
             progress = PlainProgress(Console(file=output, width=200))
-            file = write_campaign(tmp_path, relay.address, samples=15)
+            file = write_campaign(tmp_path, relay.address, samples=40, job_us=50_000)
             summary = run_campaign(file, folder, progress=progress, settings=settings)
         thread.join()
         assert relay.connections > 2

@@ -35,9 +35,11 @@ from splitfleet.pipeline.messages import (
     StatusChanged,
 )
 from splitfleet.pipeline.phone import NoOpenCL, Phone, identify_android, identify_host, prepare
+from splitfleet.pipeline.phone_batch import PhoneBatch
+from splitfleet.pipeline.phone_lock import PhoneLock
 from splitfleet.pipeline.phone_state import PhoneState
 from splitfleet.pipeline.phone_worker import Pace, PhonePlace, PhoneWorker
-from splitfleet.pipeline.transport import Deadlines
+from splitfleet.pipeline.transport import Deadlines, PhoneStorageFull
 
 from ..infra.phones import PHONE, RunningPhone, wait_until
 
@@ -75,7 +77,7 @@ class Watched:
     def wait_for(self, kind: type[Message], where: Callable[[Message], bool] = lambda _: True) -> Message:
         """The next message of a kind; result lines on the way are kept. Fails after half a minute of silence."""
         while True:
-            message = self.messages.get(timeout=30)
+            message = self.messages.get(timeout=120)
             if isinstance(message, ResultsRead):
                 self.lines += message.lines
                 self.offset = message.offset
@@ -90,7 +92,7 @@ class Watched:
 
     def end(self) -> None:
         self.worker.stop()
-        self.worker.join(timeout=20)
+        self.worker.join(timeout=60)
         assert not self.worker.is_alive()
 
 
@@ -146,14 +148,35 @@ def test_a_batch_is_measured_and_removed(watch: Callable[..., Watched], start_ph
     watched = watch(phone)
     arrived = watched.wait_for(PhoneArrived)
     jobs = jobs_for(arrived, 3)
-    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs)))
+    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs))
     stopped = watched.wait_for(BatchStopped)
     assert stopped.error == ""
     assert stopped.after.hottest_c is not None
     assert watched.results() == [job.id for job in jobs]
     assert watched.lines[0]["type"] == "agent"
     watched.worker.command(arrived.session, RemoveBatch("mine-1"))
-    assert wait_until(lambda: batches(phone) == [], 10)
+    assert wait_until(lambda: batches(phone) == [], 240)
+
+
+def test_what_was_told_before_the_end_is_still_done(
+    watch: Callable[..., Watched], start_phone: StartPhone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver has the batch removed and ends while the thread gives the phone back: it had looked for commands."""
+    phone = start_phone()
+    watched = watch(phone)
+    arrived = watched.wait_for(PhoneArrived)
+    release = PhoneLock.release
+
+    def release_while_the_driver_ends(lock: PhoneLock) -> None:
+        release(lock)
+        watched.worker.command(arrived.session, RemoveBatch("mine-1"))
+        watched.worker.stop()
+
+    monkeypatch.setattr(PhoneLock, "release", release_while_the_driver_ends)
+    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs_for(arrived, 1)))
+    watched.wait_for(BatchStopped)
+    watched.worker.join(timeout=60)
+    assert batches(phone) == []
 
 
 def test_a_killed_agent_is_started_again(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
@@ -161,7 +184,7 @@ def test_a_killed_agent_is_started_again(watch: Callable[..., Watched], start_ph
     watched = watch(phone)
     arrived = watched.wait_for(PhoneArrived)
     jobs = jobs_for(arrived, 4, SLOW)
-    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs)))
+    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs))
     watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
     os.kill(agent_pid(phone, "mine-1"), signal.SIGKILL)
     assert watched.wait_for(BatchStopped).error == ""
@@ -173,7 +196,7 @@ def test_a_vanished_phone_goes_on_and_is_read_on(watch: Callable[..., Watched], 
     watched = watch(phone)
     arrived = watched.wait_for(PhoneArrived)
     jobs = jobs_for(arrived, 5, SLOW)
-    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs)))
+    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs))
     watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
     pid = agent_pid(phone, "mine-1")
     phone.order("vanish", seconds=1.5)
@@ -181,7 +204,7 @@ def test_a_vanished_phone_goes_on_and_is_read_on(watch: Callable[..., Watched], 
     back = watched.wait_for(PhoneArrived)
     assert back.batches == ("mine-1",)
     assert agent_pid(phone, "mine-1") == pid
-    watched.worker.command(arrived.session, StartBatch("mine-9", "an order from before it left"))
+    watched.worker.command(arrived.session, StartBatch("mine-9", "an order from before it left", frozenset()))
     watched.worker.command(back.session, FollowBatch("mine-1", watched.offset))
     assert watched.wait_for(BatchStopped).batch == "mine-1"
     assert watched.results() == [job.id for job in jobs]
@@ -192,20 +215,39 @@ def test_the_next_batch_begins_without_the_host(watch: Callable[..., Watched], s
     watched = watch(phone)
     arrived = watched.wait_for(PhoneArrived)
     jobs = jobs_for(arrived, 5, SLOW)
-    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs[:3])))
+    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs[:3]))
     watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
-    watched.worker.command(arrived.session, StartBatch("mine-2", job_file(jobs[3:])))
+    watched.worker.command(arrived.session, StartBatch.of("mine-2", jobs[3:]))
     folder = phone.root / "data/local/tmp/splitfleet/batches"
-    assert wait_until((folder / "mine-1/next").exists, 10)
+    assert wait_until((folder / "mine-1/next").exists, 240)
     phone.order("vanish", seconds=4.0)
     watched.wait_for(PhoneLeft)
-    assert wait_until((folder / "mine-2/results.jsonl").exists, 20)
+    assert wait_until((folder / "mine-2/results.jsonl").exists, 240)
     back = watched.wait_for(PhoneArrived)
     assert back.batches == ("mine-1", "mine-2")
     watched.worker.command(back.session, FollowBatch("mine-1", watched.offset))
     watched.worker.command(back.session, FollowBatch("mine-2", 0))
     assert [watched.wait_for(BatchStopped).batch for _ in range(2)] == ["mine-1", "mine-2"]
     assert watched.results() == [job.id for job in jobs], "each once, in order"
+
+
+def test_a_disk_that_fills_up_before_the_next_batch_is_named(
+    start_phone: StartPhone, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone = start_phone()
+    transport = AdbTransport(phone.address)
+    batch, following = (PhoneBatch(transport, "agent", f"mine-{number}") for number in (1, 2))
+    transport.run(f"mkdir -p {transport.folder}/batches/mine-1", 10)
+    put = following.put
+
+    def put_then_fill(job_file: str) -> None:
+        put(job_file)
+        phone.order("disk-full")
+
+    monkeypatch.setattr(following, "put", put_then_fill)
+    with pytest.raises(PhoneStorageFull, match=f"{phone.address}: disk full"):
+        batch.put_next(following, "{}\n")
+    transport.close()
 
 
 def test_what_was_given_ahead_is_returned_when_the_phone_becomes_unfit(
@@ -215,9 +257,9 @@ def test_what_was_given_ahead_is_returned_when_the_phone_becomes_unfit(
     watched = watch(phone)
     arrived = watched.wait_for(PhoneArrived)
     jobs = jobs_for(arrived, 5, SLOW)
-    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs[:4])))
+    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs[:4]))
     watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
-    watched.worker.command(arrived.session, StartBatch("mine-2", job_file(jobs[4:])))
+    watched.worker.command(arrived.session, StartBatch.of("mine-2", jobs[4:]))
     phone.order("load", load=9.0)
     assert watched.wait_for(BatchReturned).batch == "mine-2"
     assert watched.wait_for(BatchStopped).batch == "mine-1"
@@ -229,7 +271,7 @@ def test_another_campaigns_work_is_not_disturbed(watch: Callable[..., Watched], 
     phone = start_phone()
     first = watch(phone, "first")
     arrived = first.wait_for(PhoneArrived)
-    first.worker.command(arrived.session, StartBatch("first-1", job_file(jobs_for(arrived, 4, SLOW))))
+    first.worker.command(arrived.session, StartBatch.of("first-1", jobs_for(arrived, 4, SLOW)))
     first.wait_for(ResultsRead)
     second = watch(phone, "second")
     assert "another campaign (first), process" in second.wait_for_state(PhoneState.LEASED)
@@ -253,16 +295,16 @@ def test_campaigns_take_turns_batch_by_batch(watch: Callable[..., Watched], star
     pace = replace(PACE, lock_stale_s=60.0)
     first, second = watch(phone, "first", pace), watch(phone, "second", pace)
     arrived, other = first.wait_for(PhoneArrived), second.wait_for(PhoneArrived)
-    first.worker.command(arrived.session, StartBatch("first-1", job_file(jobs_for(arrived, 2, SLOW))))
+    first.worker.command(arrived.session, StartBatch.of("first-1", jobs_for(arrived, 2, SLOW)))
     first.wait_for(ResultsRead)
-    second.worker.command(other.session, StartBatch("second-1", job_file(jobs_for(other, 2, SLOW))))
+    second.worker.command(other.session, StartBatch.of("second-1", jobs_for(other, 2, SLOW)))
     assert "another campaign (first), process" in second.wait_for_state(PhoneState.LEASED)
-    first.worker.command(arrived.session, StartBatch("first-2", job_file(jobs_for(arrived, 2, SLOW))))
+    first.worker.command(arrived.session, StartBatch.of("first-2", jobs_for(arrived, 2, SLOW)))
     assert first.wait_for(BatchStopped).error == ""
     assert "another campaign (second), process" in first.wait_for_state(PhoneState.LEASED)
     assert second.wait_for(BatchStopped).spoiled == ""
     assert first.wait_for(BatchStopped).batch == "first-2"
-    assert wait_until(lambda: not (phone.root / "data/local/tmp/splitfleet/lock").exists(), 10)
+    assert wait_until(lambda: not (phone.root / "data/local/tmp/splitfleet/lock").exists(), 240)
 
 
 def test_what_is_no_result_ends_the_batch_and_three_such_the_phones_work(
@@ -295,8 +337,9 @@ def test_a_batch_in_whose_middle_the_phone_got_hot_is_spoiled(
     phone = start_phone()
     watched = watch(phone)
     arrived = watched.wait_for(PhoneArrived)
-    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs_for(arrived, 3, SLOW))))
-    watched.wait_for(ResultsRead)
+    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs_for(arrived, 3, SLOW)))
+    # The last job is at work: before one, the agent itself would wait until the phone is cooler.
+    watched.wait_for(ResultsRead, lambda _: len(watched.results()) >= 2)
     phone.order("thermal-status", status=2)
     stopped = watched.wait_for(BatchStopped)
     assert stopped.error == ""
@@ -312,7 +355,7 @@ def test_a_phone_that_restarts_in_the_middle_goes_on_and_says_so(
     watched = watch(phone)
     arrived = watched.wait_for(PhoneArrived)
     jobs = jobs_for(arrived, 4, SLOW)
-    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs)))
+    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs))
     watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
     phone.order("reboot", seconds=0.5)
     back = watched.wait_for(PhoneArrived)
@@ -336,7 +379,7 @@ def test_an_idle_phone_that_becomes_unfit_is_noticed_and_starts_nothing(
     arrived = watched.wait_for(PhoneArrived)
     phone.order(**fault)
     watched.wait_for_state(state)
-    watched.worker.command(arrived.session, StartBatch("mine-1", job_file(jobs_for(arrived, 1))))
+    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs_for(arrived, 1)))
     assert batches(phone) == []
     phone.order("battery", level=100, status="full", powered_by="usb")
     phone.order("load", load=0.1)
@@ -403,7 +446,7 @@ def test_this_host_is_a_device_too(one_agent: None, tmp_path: Path) -> None:
     jobs = [*jobs_for(ready, 2), JobFactory(ready.profile, QUICK).gpu(Linear(4, 32, 64))]
     batch.put(job_file(jobs))
     batch.start()
-    assert wait_until(lambda: any(line["type"] == "end" for line in batch.read(0).lines), 30)
+    assert wait_until(lambda: any(line["type"] == "end" for line in batch.read(0).lines), 120)
     statuses = [line["status"] for line in batch.read(0).lines if line["type"] == "result"]
     assert len(statuses) == 3
     assert set(statuses) <= {"ok", "noisy"}

@@ -53,6 +53,14 @@ def test_depthwise_layers_and_pools_have_slices_and_neighbours(tmp_path: Path) -
         assert 2 < len(slices) < count
 
 
+def test_rows_that_vary_are_measured_from_the_first_to_the_last(tmp_path: Path) -> None:
+    path = write_campaign(tmp_path, samples=40)
+    path.write_text(path.read_text().replace("rows = 8", "rows = [1, 100]"))
+    operators = sample_operators(load_campaign(path))
+    rows = {operator.rows for operator in operators if isinstance(operator, Linear)}
+    assert {1, 2, 4, 8, 16, 32, 64, 100} <= rows
+
+
 def test_an_explicit_cut_adds_both_halves(tmp_path: Path) -> None:
     path = write_campaign(tmp_path, samples=0)
     path.write_text(path.read_text().replace("conv2d = 2", "conv2d = 0").replace("out = 96", "out = 96\ncut = [20]"))

@@ -310,6 +310,19 @@ def test_the_seed_decides_the_order(first: int, second: int) -> None:
     assert first != second or orders[0] == orders[1]
 
 
+def test_building_kernels_does_not_make_the_next_jobs_look_long() -> None:
+    sizes = []
+    for build_us in (0, 19_000_000):
+        scheduler = started(many(100))
+        lease = first_lease(scheduler)
+        done: list[Instruction] = []
+        for number, task in enumerate(lease.tasks):
+            elapsed_us, building_us = (20_000_000, build_us) if number == 0 else (1_000_000, 0)
+            done += scheduler.handle(Result(lease.batch, task.job, "ok", elapsed_us, None, building_us))
+        sizes.append(len(only(Lease, done).tasks))
+    assert sizes == [2, 10], "given when five jobs took 24 s in all, and when 19 s of that were building"
+
+
 def test_the_next_batch_is_given_while_the_present_one_is_at_work() -> None:
     scheduler = started(many(30))
     lease = first_lease(scheduler)

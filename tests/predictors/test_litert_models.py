@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
 
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.litert import LitertGpu
@@ -129,6 +131,34 @@ def test_a_process_finds_the_column_that_counts_and_a_row_does_not_depend_on_its
     assert list(same.predict(frame[100:])) == list(predicted)
     with pytest.raises(ValueError, match="sizes do not agree"):
         GaussianProcess.from_json({**process.to_json(), "weights": [1.0]})
+
+
+@pytest.mark.parametrize(
+    ("lengths", "signal", "noises"), [(-400, -400, -400), (400, 400, 400), (400, 400, -400)], ids=str
+)
+def test_a_search_that_steps_too_far_is_sent_back(
+    lengths: float, signal: float, noises: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line search did so on 46 grouped convolutions of a phone; all warnings are errors here. The last covariance
+    cannot be inverted: all observations are one, without noise."""
+    draw = np.random.default_rng(7)
+    frame = pd.DataFrame({"a": np.exp(draw.uniform(0, 3, 40)), "b": np.exp(draw.uniform(0, 3, 40)), "family": 0.0})
+    observed = Observed(0.1 * draw.standard_normal(40), np.ones(40), np.full(40, 20.0))
+    usual = search(frame, observed, ("a", "b"), (), 1, seed=0)
+    values = []
+
+    def far_first(function: Any, start: Any, args: Any, **options: Any) -> Any:
+        step = np.array([lengths] * (len(start) - 4) + [signal] + [noises] * 3)
+        for where in (start, start + step):
+            value, gradient = function(where, *args)
+            assert np.isfinite(gradient).all()
+            values.append(value)
+        return minimize(function, start, args=args, **options)
+
+    monkeypatch.setattr("splitfleet.predictors.gaussian_process.minimize", far_first)
+    assert search(frame, observed, ("a", "b"), (), 1, seed=0).found.lengths.tolist() == usual.found.lengths.tolist()
+    assert np.isfinite(values).all()
+    assert values[1] > values[0] + 1000
 
 
 def test_intervals_hold_as_many_as_they_say_and_are_narrow_where_errors_are_small() -> None:

@@ -111,13 +111,13 @@ def test_layout_is_the_documented_one(table: SplitTable) -> None:
     """Offsets of docs/split-table.md, read without our reader."""
     binary = encode_split_table(table)
     assert binary[:8] == b"SFSPLIT\0"
-    assert _number(binary, 8, 2) == 3
+    assert _number(binary, 8, 2) == 5
     assert _number(binary, 10, 2) == 144
-    count, slots = _number(binary, 12), _number(binary, 16)
+    count, slots, windows, rows = (_number(binary, at) for at in (12, 16, 36, 40))
     assert count == len(table.entries)
-    assert slots == 1 << (2 * count - 1).bit_length()
+    assert slots == 1 << (2 * (count + windows) - 1).bit_length()
     decision = table.entries[0].decision
-    first = binary[40 : 40 + 144]
+    first = binary[48 : 48 + 144]
     operator = decision.operator
     assert isinstance(operator, Linear)
     assert [_number(first, 4 * word) for word in range(10)] == [
@@ -129,31 +129,41 @@ def test_layout_is_the_documented_one(table: SplitTable) -> None:
     assert first[61] == ("cpu", "gpu", "split").index(decision.processor)
     assert first[67] == 0, "no epilogue"
     assert struct.unpack_from("<d", first, 72)[0] == decision.predicted_us
-    index = 40 + count * 144
-    assert sorted(filter(None, struct.unpack_from(f"<{slots}I", binary, index))) == list(range(1, count + 1))
-    names = index + 4 * slots
+    index = 48 + count * 144
+    numbers = struct.unpack_from(f"<{2 * slots}I", binary, index)[1::2]
+    assert sorted(filter(None, numbers)) == list(range(1, count + windows + 1))
+    nearest = index + 8 * slots
+    assert _number(binary, nearest) == 0, "the first window is that of linear layers"
+    assert [_number(binary, nearest + at) for at in (28, 32, 36)] == [0, _linear(table), 0]
+    places = nearest + 40 * windows
+    assert sorted(struct.unpack_from(f"<{count}I", binary, places)) == list(range(count))
+    names = places + 4 * count + 32 * rows
     assert binary[names : names + len(table.device_class)] == table.device_class.encode()
+
+
+def _linear(table: SplitTable) -> int:
+    return sum(isinstance(entry.decision.operator, Linear) for entry in table.entries)
 
 
 def _number(data: bytes, offset: int, size: int = 4) -> int:
     return int.from_bytes(data[offset : offset + size], "little")
 
 
-@pytest.mark.parametrize("version", [1, 2, 4])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 6])
 def test_a_binary_table_of_another_version_is_refused(table: SplitTable, version: int) -> None:
     binary = bytearray(encode_split_table(table))
     binary[8:10] = version.to_bytes(2, "little")
     with pytest.raises(
-        UserError, match=rf"t\.bin: binary split table version {version} is not known here; this reads 3"
+        UserError, match=rf"t\.bin: binary split table version {version} is not known here; this reads 5"
     ):
         decode_split_table(bytes(binary), "t.bin")
 
 
-@pytest.mark.parametrize("offset", [32, 40 + 68, 40 + 6 * 144], ids=["default", "padding", "index"])
+@pytest.mark.parametrize("offset", [32, 48 + 68, 48 + 6 * 144 + 4], ids=["default", "padding", "index"])
 def test_a_sound_checksum_does_not_hide_nonsense(table: SplitTable, offset: int) -> None:
     binary = bytearray(encode_split_table(table))[:-4]
     binary[offset] ^= 1
-    with pytest.raises(UserError, match=r"t\.bin: (records, index or default|damaged)"):
+    with pytest.raises(UserError, match=r"t\.bin: (records, indices or default|damaged)"):
         decode_split_table(bytes(binary) + zlib.crc32(binary).to_bytes(4, "little"), "t.bin")
 
 

@@ -66,7 +66,10 @@ def test_a_file_of_another_schema_version(tmp_path: Path) -> None:
 
 
 def test_schema_1_is_still_read(tmp_path: Path) -> None:
-    new = ("precision", "mode", "chain_length", "operation", "bytes", "warmup", "telemetry_before", "telemetry_after")
+    new = (
+        "precision", "mode", "chain_length", "operation", "bytes", "warmup", "nodes", "telemetry_before",
+        "telemetry_after",
+    )  # fmt: skip
     variant = pa.struct(
         [("name", pa.string()), ("max_relative_error", pa.float64()), ("wall_ns", pa.list_(pa.int64()))]
     )
@@ -82,6 +85,17 @@ def test_schema_1_is_still_read(tmp_path: Path) -> None:
     assert set(frame.loc[frame["kind"] == "gpu", "mode"]) == {"single"}
     assert frame["telemetry_before"].isna().all()
     assert list(frame["variants"].iloc[0][0]["wall_ns"]) == [3, 1]
+
+
+def test_schema_2_is_still_read(tmp_path: Path) -> None:
+    fields = [field for field in TRACE_SCHEMA if field.name != "nodes"]
+    rows = synthetic.trace_rows(12)
+    table = pa.Table.from_pylist(rows, schema=pa.schema(fields, metadata={"splitfleet.traces.schema": "2"}))
+    pq.write_table(table, tmp_path / "a.parquet")
+    frame = read_traces(tmp_path)
+    assert list(frame.columns) == TRACE_SCHEMA.names
+    assert frame["nodes"].isna().all()
+    assert frame["job_id"].tolist() == [row["job_id"] for row in rows]
 
 
 def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:

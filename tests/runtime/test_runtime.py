@@ -8,6 +8,7 @@ import shutil
 import sys
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from splitfleet.pipeline.agent_build import find_tool
 from splitfleet.predictors.split_table import JOINS, POLICIES, PROCESSORS, Found, SplitTable
 from splitfleet.predictors.split_table_binary import encode_split_table
 
+from ..arm64 import COMPILER, QEMU, needs_compiler, needs_qemu
 from .programs import LOOKUP, ROOT, Query, call, compile_program, query_lines
 from .tables import random_shapes, random_table
 
@@ -52,11 +54,27 @@ def table_file(table: SplitTable, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_it_answers_as_the_python_reader_on_ten_thousand_shapes(
     lookup: Path, table: SplitTable, table_file: Path
 ) -> None:
+    _check_answers([lookup], table, table_file)
+
+
+def test_it_answers_the_same_without_vector_instructions(table: SplitTable, table_file: Path, tmp_path: Path) -> None:
+    _check_answers([compile_program(_compiler(), LOOKUP, tmp_path / "lookup", "-O2", "-U__SSE2__")], table, table_file)
+
+
+@pytest.mark.peer
+@needs_compiler
+@needs_qemu
+def test_it_answers_the_same_on_arm64(table: SplitTable, table_file: Path, tmp_path: Path) -> None:
+    program = compile_program([COMPILER], LOOKUP, tmp_path / "lookup", "-O2", "-static")
+    _check_answers([QEMU, program], table, table_file)
+
+
+def _check_answers(lookup: Sequence[str | Path], table: SplitTable, table_file: Path) -> None:
     choice = random.Random(9)
     queries: list[Query] = [
         (shape, choice.choice(POLICIES), choice.choice([0, 64, 256, 1000])) for shape in random_shapes(table, 10_000, 6)
     ]
-    done = call([lookup, table_file], query_lines(queries))
+    done = call([*lookup, table_file], query_lines(queries))
     assert done.returncode == 0, done.stderr
     answers = done.stdout.splitlines()
     places = {id(entry): index for index, entry in enumerate(table.entries)}
@@ -97,15 +115,27 @@ def test_a_damaged_file_is_refused_with_a_reason(lookup: Path, table_file: Path,
     assert call([lookup, tmp_path]).stderr == "the file cannot be read\n"
     assert answer(b"") == "the file cannot be read"
     assert answer(b"no table" * 20) == answer(sound[:43]) == "not a binary split table"
-    assert answer(sound[:8] + b"\2" + sound[9:]).startswith("a split table of another version")
+    assert answer(sound[:8] + b"\3" + sound[9:]).startswith("a split table of another version")
     assert answer(sound[:-1]) == answer(sound + b"x") == answer(sound[:60] + b"\xff" + sound[61:]) == damaged
-    # With a sound checksum: a cut past the channels, records out of order, an index past the records.
-    first = 40
-    slots = first + 144 * int.from_bytes(sound[12:16], "little")
+    # With a sound checksum: a cut past the channels, records out of order, an index past the records, and of the index
+    # of the nearest a window past the records, a place past the window, a block of shapes that
+    # holds another one, a block of boxes that holds another box.
+    first = 48
+    count, slot_count, windows, rows = (int.from_bytes(sound[at : at + 4], "little") for at in (12, 16, 36, 40))
+    slots = first + 144 * count
+    nearest = slots + 8 * slot_count
+    places = nearest + 40 * windows
+    leaves = places + 4 * count
+    end = leaves + 32 * rows
+    assert end < len(sound)
     for start, value in [
         (first + 48, b"\xff\xff\xff\x7f"),
         (first, sound[first + 144 * 99 : first + 144 * 100]),
-        (slots, b"\xff\xff\xff\xff"),
+        (slots + 4, b"\xff\xff\xff\xff"),
+        (nearest + 32, b"\xff\xff\xff\x7f"),
+        (places, b"\xff\xff\xff\x7f"),
+        (leaves, bytes([sound[leaves] ^ 1])),
+        (end - 288, bytes([sound[end - 288] ^ 1])),
     ]:
         body = sound[:start] + value + sound[start + len(value) : -4]
         assert answer(body + zlib.crc32(body).to_bytes(4, "little")) == damaged

@@ -27,7 +27,7 @@ inline const char* error_text(TableError error) noexcept {
     case TableError::no_table:
       return "not a binary split table";
     case TableError::other_version:
-      return "a split table of another version; this reads version 3";
+      return "a split table of another version; this reads version 5";
     case TableError::damaged:
       return "the split table is damaged or cut short; get the package again";
   }

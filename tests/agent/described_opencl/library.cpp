@@ -7,9 +7,11 @@
 //     device NUMBER KIND VALUES     what clGetDeviceInfo answers; NUMBER is the parameter's, as 0x102B; KIND is text,
 //                                   uint (32 bits), ulong or size (64 bits), with one value or more
 //     broken_events N               every N-th event says that it started before it was submitted
+//     broken_event_ms N             asking such an event for its times takes so long
 
 #include <dlfcn.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -18,6 +20,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -33,6 +36,7 @@ struct Description {
   std::set<std::string> hidden;
   std::map<std::uint32_t, std::string> device;  // answers as bytes
   long broken_every = 0;
+  long broken_ms = 0;
 };
 
 void* real = nullptr;
@@ -59,6 +63,7 @@ void read_description(const char* path) {
     words >> statement >> first;
     if (statement == "hide") description.hidden.insert(first);
     if (statement == "broken_events") description.broken_every = std::atol(first.c_str());
+    if (statement == "broken_event_ms") description.broken_ms = std::atol(first.c_str());
     if (statement != "device") continue;
     std::string& answer = description.device[std::strtoul(first.c_str(), nullptr, 0)];
     words >> kind >> std::ws;
@@ -86,6 +91,7 @@ std::int32_t event_info(void* event, std::uint32_t name, std::size_t room, void*
   if (name == kProfilingStart && value != nullptr && description.broken_every > 0 &&
       events % description.broken_every == 0) {
     std::memset(value, 0, room);
+    std::this_thread::sleep_for(std::chrono::milliseconds(description.broken_ms));
   }
   return code;
 }
