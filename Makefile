@@ -19,7 +19,7 @@ EXTRAS := fleet,mlflow,opencl,models,virtual-phone,test$(if $(NATIVE),,$(comma)t
 # What is imported is compiled then: doing so for all of every package takes as long as its installation.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --config-settings editable_mode=strict --editable
 
-.PHONY: demo test test-fleet test-pipeline test-agent test-rest faults bench lint clean install
+.PHONY: demo test test-fleet test-pipeline test-faults test-rest faults bench lint clean install
 
 install: $(STAMP)
 
@@ -35,10 +35,11 @@ demo: install
 
 # Four processes side by side: much of the time is waiting for phones and compilers. Not file by file: Ray keeps what it
 # was told at its first start in a process, so the files with a fleet share one, in their order, and so does the main job.
+# What only computes gives way to the others, in which programs wait for each other with deadlines.
 FLEET := $(addprefix tests/pipeline/test_,adaptive.py cli.py doctor.py fault_campaign.py fleet.py hosts.py links.py \
 	probes_and_sisters.py ray_session.py training.py tuning.py)
 test: install
-	$(MAKE) --no-print-directory --keep-going --jobs=4 --output-sync=line test-fleet test-pipeline test-agent test-rest
+	$(MAKE) --no-print-directory --keep-going --jobs=4 --output-sync=line test-fleet test-pipeline test-faults test-rest
 
 test-fleet:
 	$(BIN)/python -m pytest $(FLEET)
@@ -46,11 +47,11 @@ test-fleet:
 test-pipeline:
 	$(BIN)/python -m pytest tests/pipeline $(FLEET:%=--ignore=%)
 
-test-agent:
-	$(BIN)/python -m pytest tests/agent tests/infra
+test-faults:
+	$(BIN)/python -m pytest tests/faults tests/infra
 
 test-rest:
-	$(BIN)/python -m pytest tests --ignore=tests/pipeline --ignore=tests/agent --ignore=tests/infra
+	nice -n 10 $(BIN)/python -m pytest tests --ignore=tests/pipeline --ignore=tests/faults --ignore=tests/infra
 
 # The seed of a failed run is in its test's name: SPLITFLEET_FAULT_SEED=... SPLITFLEET_FAULT_RUNS=1 injects it again.
 # Several processes, each with phones of its own: most of the time is waiting.

@@ -33,8 +33,8 @@ try:
 except SplitfleetError as error:
     sys.exit(str(error))
 """
-_OPENCL = (
-    "from splitfleet.pipeline.local_device import local_opencl_device as find; d = find(); "
+_OPENCL = (  # behind the check of Ray, which gives its own processes 30 s to start
+    "import os; os.nice(10); from splitfleet.pipeline.local_device import local_opencl_device as find; d = find(); "
     "print(d.platform.name.strip(), '-', d.name.strip())"
 )
 

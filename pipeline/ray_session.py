@@ -88,7 +88,8 @@ def last_line(error: object) -> str:
 def again_if_late(start: Callable[[], Started]) -> Started:
     """What `start` gives, called once more where it fails since Ray's node came too late.
 
-    Ray gives a node 30 s, which cannot be set; on a host that is busy for a moment that is too short.
+    Ray's raylet gives the Python processes of its node 30 s, which cannot be set, and ends itself then; on a host that
+    is busy for a moment that is too short.
     """
     try:
         return start()
@@ -108,9 +109,10 @@ def _own_ray(cpus: int) -> Iterator[None]:
     try:
         pids = again_if_late(lambda: _start(folder, cpus))
     except Exception as error:
+        cause = "Is the host overloaded (uptime)?" if _TOO_LATE in str(error) else "Is /tmp or /dev/shm full?"
         raise HarnessError(
             f"Ray did not start on this host ({last_line(error)}); its logs are in {folder} until it is started again. "
-            "Is /tmp or /dev/shm full?"
+            f"{cause}"
         ) from error
     try:
         with _end_after_us(pids):

@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from splitfleet.kernels.errors import HarnessError, UserError
 
@@ -144,10 +144,13 @@ def segments_of(folder: Path) -> list[Segment]:
 
     Raises UserError for a journal of another schema, HarnessError for one whose headers cannot be read.
     """
-    names = sorted(name for path in (folder / JOURNAL).glob("*") if (name := path.name) and _NAME.fullmatch(name))
-    snapshots = [name for name in names if name.endswith(".gz")]
-    counted = [name for name in names if not snapshots or name >= snapshots[-1]]
-    return [segment for name in counted if (segment := _segment(folder / JOURNAL / name))]
+    while True:
+        names = _counted_names(folder)
+        try:
+            return [segment for name in names if (segment := _segment(folder / JOURNAL / name))]
+        except FileNotFoundError:  # a driver has compacted its journal since it was listed
+            if _counted_names(folder) == names:
+                raise
 
 
 def last_number(folder: Path, epoch: int) -> int:
@@ -198,6 +201,8 @@ def snapshot_changes(segment: Segment) -> Iterator[Change]:
                 if content.get("end"):
                     return
                 yield from content["changes"]
+    except FileNotFoundError:  # compacted since it was listed
+        raise
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(segment.path, str(error)) from error
     raise _damaged(segment.path, "a line does not match its checksum")
@@ -243,12 +248,23 @@ def _lines(segment: Segment, position: Position) -> Iterator[tuple[Position, lis
         for line in file:
             content, crc = _decode(line, crc)
             if content is None or content["transaction"] != number + 1:
-                if file.readline():
+                if not _is_last(line, file):
                     raise _damaged(segment.path, f"transaction {number + 1} does not match its checksum")
-                return  # torn: it was never committed
+                return  # torn, so never committed; or its writer is just writing it
             number += 1
             yield Position(number, crc, segment.path.name, offset), content["changes"]
             offset += len(line)
+
+
+def _is_last(line: bytes, file: IO[bytes]) -> bool:
+    """Whether nothing followed `line` when it was read: one without an end was at the end, whatever has come since."""
+    return not line.endswith(b"\n") or not file.readline()
+
+
+def _counted_names(folder: Path) -> list[str]:
+    names = sorted(name for path in (folder / JOURNAL).glob("*") if (name := path.name) and _NAME.fullmatch(name))
+    snapshots = [name for name in names if name.endswith(".gz")]
+    return [name for name in names if not snapshots or name >= snapshots[-1]]
 
 
 def _limit(segments: list[Segment], index: int) -> int:
@@ -268,8 +284,9 @@ def _segment(path: Path) -> Segment | None:
     """None where the writer died before the header was whole."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            content, _ = _decode(file.readline(), 0)
-            if content is None and file.readline():
+            header = file.readline()
+            content, _ = _decode(header, 0)
+            if content is None and not _is_last(header, file):
                 raise _damaged(path, "its header cannot be read")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _damaged(path, str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import shutil
@@ -19,7 +20,7 @@ import pytest
 from splitfleet.kernels.errors import HarnessError, UserError
 from splitfleet.pipeline.jobs import Job
 from splitfleet.pipeline.ledger import Ledger, lease
-from splitfleet.pipeline.ledger.journal import JOURNAL
+from splitfleet.pipeline.ledger.journal import JOURNAL, Segment
 
 from .old_ledgers import write_old_ledger
 
@@ -160,6 +161,61 @@ def test_a_torn_last_line_was_never_committed(tmp_path: Path, cut: int) -> None:
                 measure(ledger, number)
     # The first host has a transaction that the journal has lost: the journal counts.
     assert content(folder)["open"][0].offset == 100
+
+
+class GrowingFile(io.FileIO):
+    """A file whose writer goes on with `rest` when a reader has come to its end for the first time."""
+
+    def __init__(self, path: Path, rest: bytes) -> None:
+        super().__init__(path)
+        self._path, self._rest = path, rest
+
+    def readinto(self, buffer: Any) -> int | None:
+        size = super().readinto(buffer)
+        if not size and self._rest:
+            with self._path.open("ab") as writer:
+                writer.write(self._rest)
+            self._rest = b""
+        return size
+
+
+def test_a_line_that_is_being_written_is_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    with Ledger(folder) as ledger:
+        ledger.plan(jobs(6), "class", "measure")
+        measure(ledger, 0)
+        segment = max((folder / JOURNAL).iterdir())
+        size = segment.stat().st_size
+        ledger.set_offset("b0", 555)
+    line = segment.read_bytes()[size:]
+    segment.write_bytes(segment.read_bytes()[:size] + line[:40])
+    with another_host(tmp_path / "there"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Segment, "open", lambda one: io.BufferedReader(GrowingFile(one.path, line[40:])))
+            assert content(folder)["open"][0].offset == 100
+        assert segment.read_bytes()[size:] == line
+        assert content(folder)["open"][0].offset == 555
+
+
+def test_a_journal_that_is_compacted_between_two_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    with Ledger(folder) as ledger:
+        ledger.plan(jobs(6), "class", "measure")
+        measure(ledger, 0)
+    here, listed, waiting = content(folder), Path.glob, ["compaction"]
+
+    def glob(path: Path, pattern: str) -> list[Path]:
+        found = list(listed(path, pattern))
+        if path.name == JOURNAL and waiting:
+            waiting.clear()
+            with another_host(tmp_path / "driver"):
+                Ledger(folder).close()
+        return found
+
+    with another_host(tmp_path / "there"), monkeypatch.context() as patch:
+        patch.setattr("splitfleet.pipeline.ledger.database._FEW_SEGMENTS", 0)
+        patch.setattr(Path, "glob", glob)
+        assert content(folder) == here
 
 
 def test_damage_in_the_middle_is_told(tmp_path: Path) -> None:
