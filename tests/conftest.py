@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from splitfleet.kernels.runner import Runner
 
 StartPhone = Callable[..., RunningPhone]
+
+# Who starts the tests in the background starts them deaf to Ctrl-C, and so what they start, which some interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more of the machine than of the code, and how many are passed over is chance.
 _CHANCE = [HealthCheck.too_slow, HealthCheck.filter_too_much]

@@ -52,11 +52,10 @@ def test_from_a_phone_to_a_published_table(main_job: MainJob) -> None:
     assert main_job.listed[0]["aliases"] == ["champion"]
     package = open_package(main_job.folder / "phone.zip")
     assert package.device_class == name == main_job.predicted["device_class"]
-    by_table = package.split_table.find(Linear(48, 256, 512), "exact")
-    assert by_table is not None
-    assert by_table.entry is not None
-    assert by_table.entry.measured is not None
-    assert by_table.entry.measured.repetitions >= 31
+    assert package.split_table.find(Linear(48, 256, 512), "exact") is not None
+    proved = [entry.measured for entry in package.split_table.entries if entry.measured]  # which two: as times are
+    assert len(proved) == 2
+    assert min(each.repetitions for each in proved) >= 31
     rows = [entry.rows for entry in package.split_table.entries if entry.rows]
     assert (rows[0].low, rows[-1].high) == (1, 40)
     in_range = package.split_table.find(Linear(7, 64, 128), "range")
