@@ -21,8 +21,9 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from splitfleet.kernels.errors import HarnessError, UserError
 
@@ -256,7 +257,7 @@ def _lines(segment: Segment, position: Position) -> Iterator[tuple[Position, lis
             offset += len(line)
 
 
-def _is_last(line: bytes, file: IO[bytes]) -> bool:
+def _is_last(line: bytes, file: BufferedIOBase | BinaryIO) -> bool:
     """Whether nothing followed `line` when it was read: one without an end was at the end, whatever has come since."""
     return not line.endswith(b"\n") or not file.readline()
 
