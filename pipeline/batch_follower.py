@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .pace import Pace
 from .phone_batch import AgentStopped, NewLines, PhoneBatch
@@ -18,10 +18,13 @@ _LONG_SILENCE_S = 10.0
 _LONG_WAITS = 5  # of poll_s
 
 
-def follow_batch(batch: PhoneBatch, offset: int, pace: Pace, stopping: threading.Event) -> Iterator[NewLines]:
+def follow_batch(
+    batch: PhoneBatch, offset: int, pace: Pace, stopping: threading.Event, pause: Callable[[float], object]
+) -> Iterator[NewLines]:
     """Yields after each look, with the lines that are new or none, until the batch's last line or `stopping`.
 
     Where the number of jobs is known, looks come closer together as the end comes near, so that the phone waits little.
+    `pause` waits for so many seconds, or for less where something else is to be done before the next look.
     Raises AgentStopped when the agent dies over and over at the same place, says nothing for too long or writes what is
     no result, PhoneStorageFull where it cannot write, and the transport's errors.
     """
@@ -52,7 +55,7 @@ def follow_batch(batch: PhoneBatch, offset: int, pace: Pace, stopping: threading
                     starts = _start_again(batch, starts)
             if now_s - news_s > pace.stall_s:
                 raise _agent_stopped(batch, f"no result for {pace.stall_s:.0f} s")
-        stopping.wait(wait_s)
+        pause(wait_s)
 
 
 def _until_end_s(jobs: int | None, done: int, took_s: float, pace: Pace) -> float:

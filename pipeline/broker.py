@@ -22,9 +22,10 @@ from .host_record import own_phones
 from .local_device import local_transport
 from .mail import Outbox
 from .messages import HostNote, Mail, Order, PhoneLeft, PhoneMessage, StatusChanged
+from .pace import Pace
 from .phone import identify_android, identify_host
 from .phone_state import PhoneState, PhoneStatus
-from .phone_worker import Pace, PhonePlace, PhoneWorker
+from .phone_worker import PhonePlace, PhoneWorker
 from .transport import Deadlines
 
 _SCAN_S = 5.0

@@ -15,8 +15,9 @@ from .broker import find_places
 from .campaign import Phones
 from .conditions import Conditions
 from .messages import PhoneMessage, StatusChanged
+from .pace import Pace
 from .phone_state import PhoneState, PhoneStatus
-from .phone_worker import Pace, PhoneWorker
+from .phone_worker import PhoneWorker
 from .transport import Deadlines
 
 _OWNER = f"devices{secrets.token_hex(4)}"  # no batch has this name, so none is touched

@@ -30,8 +30,8 @@ from .interrupts import interrupts
 from .jobs import Job
 from .ledger import Ledger
 from .messages import HostNote, PhoneMessage
+from .pace import Pace
 from .phone_state import PhoneState
-from .phone_worker import Pace
 from .profile import DeviceProfile
 from .progress import Progress, status_line
 from .ray_session import ray_session

@@ -47,8 +47,6 @@ from .transport import (
     Transport,
 )
 
-__all__ = ["Pace", "PhonePlace", "PhoneWorker"]
-
 _FRESH_S = 2.0  # readings of the end of one batch serve for the start of the next
 
 
@@ -106,14 +104,14 @@ class PhoneWorker(threading.Thread):
         self._cooling = Cooling(self._limits)
         self._troubles = TroubleRecord(self._pace.quarantine_s)
         self._stopping = threading.Event()
+        self._told = threading.Event()  # a command is new, or the thread shall stop
         self._status = PhoneStatus(place.address, PhoneState.CONNECTING)
         self._transport: Transport | None = None
         self._turn: Turn
         self._known: Phone | None = None
         self._session = time.monotonic_ns()  # a thread that takes this one's place has other sessions
         self._is_announced = False
-        self._readings = Readings()
-        self._readings_s = float("-inf")
+        self._readings, self._readings_s = Readings(), float("-inf")
         self._evidence: _Evidence | None = None
         self._ahead: _Ahead | None = None
         self._finished = ""  # the last batch that ended well
@@ -121,10 +119,12 @@ class PhoneWorker(threading.Thread):
     def command(self, session: int, command: PhoneCommand) -> None:
         """Queues a command, unless the phone has gone away since the arrival that `session` names."""
         self._commands.put((session, command))
+        self._told.set()
 
     def stop(self) -> None:
         """Asks the thread to end; what runs on the phone goes on there."""
         self._stopping.set()
+        self._told.set()
 
     def run(self) -> None:
         while not self._stopping.is_set():
@@ -274,7 +274,7 @@ class PhoneWorker(threading.Thread):
             self._evidence = _Evidence(batch.id, self._fresh_readings())
         evidence, error = self._evidence, ""
         try:
-            for news in follow_batch(batch, offset, self._pace, self._stopping):
+            for news in follow_batch(batch, offset, self._pace, self._stopping, self._pause):
                 self._turn.renew()
                 if news.lines:
                     self._report(ResultsRead(self._place.address, batch.id, news.lines, news.offset))
@@ -285,6 +285,11 @@ class PhoneWorker(threading.Thread):
             error = str(stopped)
         if not self._stopping.is_set():
             self._conclude(evidence, error)
+
+    def _pause(self, wait_s: float) -> None:
+        """Until the next look at a batch, or a command, so that the next batch is on the phone in time."""
+        self._told.wait(wait_s)
+        self._told.clear()
 
     def _prepare_next(self, phone: Phone, batch: PhoneBatch) -> None:
         """Puts the batch that is to come next on the phone while this one is at work."""

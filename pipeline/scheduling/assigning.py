@@ -13,9 +13,10 @@ from .present import PresentPhone
 class Assigner:
     """Batch ids are `owner` and a number from `next_batch` on.
 
-    A phone whose batch is half done is given the next one ahead, so that it need not wait for the host between them.
-    That is done only where nothing between them is to be decided: its probes were good, its batches are whole, and the
-    class has work enough for all its phones. Else it gets its next batch when the one at work has ended.
+    A phone that has done a third of its batch gets the next one ahead, so that it need not wait for the host between
+    them, however short the rest is. That is done only where nothing between them is to be decided: its probes were
+    good, its batches are whole, and the class has work enough for all its phones. Else it gets its next batch when the
+    one at work has ended.
     """
 
     def __init__(self, board: Board, owner: str, next_batch: int) -> None:
@@ -50,7 +51,7 @@ class Assigner:
         if self.is_stopping or phone is None or phone.batch is None or phone.ahead or phone.is_held_up:
             return []
         batch, device_class = self._board.batches[phone.batch], self._board.classes[phone.device_class]
-        if not (batch.is_half_done and device_class.has_plenty_for(name, self._budget_us(phone))):
+        if not (batch.is_under_way and device_class.has_plenty_for(name, self._budget_us(phone))):
             return []
         if not self._is_trusted(phone, batch, device_class):
             return []

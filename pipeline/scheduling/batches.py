@@ -36,9 +36,9 @@ class Batch:
     measured_us: int = 0
 
     @property
-    def is_half_done(self) -> bool:
-        """Whether at least half of the tasks have a result, the probes among them."""
-        return 2 * len(self.entries) <= self.size and all(task.job not in self.entries for task in self.probes)
+    def is_under_way(self) -> bool:
+        """Whether at least a third of the tasks have a result, the probes among them."""
+        return 3 * len(self.entries) <= 2 * self.size and all(task.job not in self.entries for task in self.probes)
 
     @property
     def expected_us(self) -> float:

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from splitfleet.pipeline.fleet import FleetSettings
-from splitfleet.pipeline.phone_worker import Pace
+from splitfleet.pipeline.pace import Pace
 from splitfleet.pipeline.transport import Deadlines
 
 from ..infra.phones import PHONE, running_phone

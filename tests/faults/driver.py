@@ -14,7 +14,7 @@ from splitfleet.kernels.errors import SplitfleetError
 from splitfleet.pipeline.campaign import Phones, Repeat
 from splitfleet.pipeline.fleet import Fleet, FleetSettings
 from splitfleet.pipeline.jobs import Job, JobFactory
-from splitfleet.pipeline.phone_worker import Pace
+from splitfleet.pipeline.pace import Pace
 from splitfleet.pipeline.profile import DeviceProfile
 from splitfleet.pipeline.progress import PlainProgress
 from splitfleet.pipeline.scheduling import Pacing

@@ -8,7 +8,7 @@ import pytest
 
 from splitfleet.pipeline.agent_build import build_agent
 from splitfleet.pipeline.fleet import FleetSettings
-from splitfleet.pipeline.phone_worker import Pace
+from splitfleet.pipeline.pace import Pace
 from splitfleet.pipeline.ray_session import ray_session
 from splitfleet.pipeline.transport import Deadlines
 

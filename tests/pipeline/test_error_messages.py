@@ -10,6 +10,7 @@ import json
 import pkgutil
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -178,7 +179,7 @@ def test_a_batch_that_breaks_off(adb: AdbTransport) -> None:
     adb.push(f"{json.dumps(result)}\n[[[[\n".encode(), f"{folder}/results.jsonl")
 
     def follow() -> None:
-        for _ in follow_batch(batch, 0, Pace(), threading.Event()):
+        for _ in follow_batch(batch, 0, Pace(), threading.Event(), time.sleep):
             pass
 
     complaint(AgentStopped, follow, adb.name, "mine-1", job.id)

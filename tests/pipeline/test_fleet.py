@@ -108,7 +108,7 @@ from pathlib import Path
 from rich.console import Console
 from splitfleet.pipeline.campaign_run import run_campaign
 from splitfleet.pipeline.fleet import FleetSettings
-from splitfleet.pipeline.phone_worker import Pace
+from splitfleet.pipeline.pace import Pace
 from splitfleet.pipeline.progress import PlainProgress
 run_campaign(Path(sys.argv[1]), Path(sys.argv[2]), progress=PlainProgress(Console(stderr=True)),
              settings=FleetSettings(pace=Pace(poll_s=0.1)))

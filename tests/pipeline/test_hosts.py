@@ -37,7 +37,7 @@ from rich.console import Console
 from splitfleet.kernels.errors import SplitfleetError
 from splitfleet.pipeline.campaign_run import run_campaign
 from splitfleet.pipeline.fleet import FleetSettings
-from splitfleet.pipeline.phone_worker import Pace
+from splitfleet.pipeline.pace import Pace
 from splitfleet.pipeline.progress import PlainProgress
 pace = Pace(poll_s=0.1, retry_s=0.2, idle_s=1.0, blocked_s=0.5)
 settings = FleetSettings(pace=pace, settle_s=3.0, wait_for_phone_s=180.0)

@@ -34,11 +34,12 @@ from splitfleet.pipeline.messages import (
     StartBatch,
     StatusChanged,
 )
+from splitfleet.pipeline.pace import Pace
 from splitfleet.pipeline.phone import NoOpenCL, Phone, identify_android, identify_host, prepare
 from splitfleet.pipeline.phone_batch import PhoneBatch
 from splitfleet.pipeline.phone_lock import PhoneLock
 from splitfleet.pipeline.phone_state import PhoneState
-from splitfleet.pipeline.phone_worker import Pace, PhonePlace, PhoneWorker
+from splitfleet.pipeline.phone_worker import PhonePlace, PhoneWorker
 from splitfleet.pipeline.transport import Deadlines, PhoneStorageFull
 
 from ..infra.phones import PHONE, RunningPhone, wait_until
@@ -229,6 +230,25 @@ def test_the_next_batch_begins_without_the_host(watch: Callable[..., Watched], s
     watched.worker.command(back.session, FollowBatch("mine-2", 0))
     assert [watched.wait_for(BatchStopped).batch for _ in range(2)] == ["mine-1", "mine-2"]
     assert watched.results() == [job.id for job in jobs], "each once, in order"
+
+
+def test_what_comes_next_does_not_wait_for_the_next_look(
+    watch: Callable[..., Watched], start_phone: StartPhone
+) -> None:
+    phone = start_phone()
+    transport = AdbTransport(phone.address)
+    ready = prepare(transport, identify_android(transport))
+    jobs = jobs_for(ready, 3, SLOW)
+    batch = ready.batch("mine-1")
+    batch.put(StartBatch.of("mine-1", jobs[:2]).job_file)
+    batch.begin()
+    transport.close()
+    watched = watch(phone, pace=replace(PACE, poll_s=1000.0))
+    arrived = watched.wait_for(PhoneArrived)
+    watched.worker.command(arrived.session, FollowBatch("mine-1", 0))
+    watched.wait_for(ResultsRead)  # of a batch whose length is not known: the next look is far away
+    watched.worker.command(arrived.session, StartBatch.of("mine-2", jobs[2:]))
+    assert wait_until((phone.root / "data/local/tmp/splitfleet/batches/mine-1/next").exists, 240)
 
 
 def test_a_disk_that_fills_up_before_the_next_batch_is_named(
