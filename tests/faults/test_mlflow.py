@@ -49,7 +49,7 @@ def server(folder: Path, port: int) -> Iterator[psutil.Process]:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
     whole = psutil.Process(process.pid)
     try:
-        assert wait_until(lambda: answers(port), 240), (folder / "server.log").read_text()[-2000:]
+        assert wait_until(lambda: answers(port)), (folder / "server.log").read_text()[-2000:]
         yield whole
     finally:
         kill(whole)
@@ -116,7 +116,7 @@ def test_mlflow_dies_while_a_training_is_logged(tmp_path: Path, seed: int, recor
     folder, port, chance = campaign_folder(tmp_path / "campaign", seed), free_port(), Random(f"mlflow {seed}")
     with server(store, port) as whole:
         training = train(folder, port)
-        assert wait_until(lambda: training.poll() is not None or has_begun(store), 240)
+        assert wait_until(lambda: training.poll() is not None or has_begun(store))
         time.sleep(chance.uniform(0, 1.5))
         kill(whole)
         _, said = training.communicate(timeout=240)

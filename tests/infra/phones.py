@@ -71,8 +71,9 @@ def running_phone(
         process.wait(timeout=60)
 
 
-def wait_until(condition: Callable[[], object], seconds: float) -> bool:
-    """Polls until the condition (a callable) holds; False when it did not within so many seconds."""
+def wait_until(condition: Callable[[], object], seconds: float = 240.0) -> bool:
+    """Polls until the condition (a callable) holds; False when it did not within so many seconds: by default more than
+    anything takes that does not hang, on the slowest machine."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

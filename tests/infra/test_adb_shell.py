@@ -139,7 +139,7 @@ def test_the_prompt_waits_for_an_answer_and_the_key_is_remembered(
     phone = start_phone(PHONE.replace('"always"', '"ask"'))
     with pytest.raises(TcpTimeoutException), host(phone, key, auth_timeout_s=0.3):
         pass
-    assert wait_until(lambda: phone.order("answer", allow=True) == "no prompt is open", 120)
+    assert wait_until(lambda: phone.order("answer", allow=True) == "no prompt is open")
     accept = threading.Timer(0.5, lambda: phone.order("answer", allow=True))
     accept.start()
     with host(phone, key, auth_timeout_s=10) as device:

@@ -80,10 +80,10 @@ def test_a_vanished_phone_returns_on_the_same_port_and_worked_on(
         device.shell(f"setsid nohup sh -c 'sleep 0.3; echo done > {FILE}' >/dev/null 2>&1 </dev/null & sleep 0.1")
         phone.order("vanish", seconds=600)
         assert not connects(phone, key)
-        assert wait_until((phone.root / FILE[1:]).exists, 120)
+        assert wait_until((phone.root / FILE[1:]).exists)
         assert not connects(phone, key)
         phone.order("vanish", seconds=0.5)
-    assert wait_until(lambda: connects(phone, key), 240)
+    assert wait_until(lambda: connects(phone, key))
     with host(phone, key) as device:
         assert device.shell(f"cat {FILE}") == "done\n"
 
@@ -122,12 +122,12 @@ def test_a_running_program_feels_the_full_disk(start_phone: StartPhone, key: Cry
         device.shell("setsid nohup sh /data/local/tmp/writer >/dev/null 2>&1 </dev/null & sleep 0.3")
         assert device.stat(f"{FILE}.failed")[0] == 0
         phone.order("disk-full")
-        assert wait_until(lambda: device.stat(f"{FILE}.failed")[0] != 0, 120)
+        assert wait_until(lambda: device.stat(f"{FILE}.failed")[0] != 0)
         with pytest.raises(PushFailedError, match=NO_SPACE):
             device.push(io.BytesIO(b"x"), f"{FILE}2")
         phone.order("clear")
         size = device.stat(FILE)[1]
-        assert wait_until(lambda: device.stat(FILE)[1] > size, 120)
+        assert wait_until(lambda: device.stat(FILE)[1] > size)
         device.push(io.BytesIO(b"x"), f"{FILE}2")
 
 
@@ -138,7 +138,7 @@ def test_a_command_at_work_says_that_the_disk_is_full(start_phone: StartPhone, k
     with host(phone, key) as device, ThreadPoolExecutor() as pool:
         device.push(io.BytesIO(b"x"), FILE)
         copied = pool.submit(shell, device, copying)
-        assert wait_until(begun.exists, 120)
+        assert wait_until(begun.exists)
         phone.order("disk-full")
         begun.unlink()
         output, code = copied.result(120)
@@ -201,7 +201,7 @@ def test_a_phone_that_restarts(kind: str, start_phone: StartPhone, key: Cryptogr
         with pytest.raises(Exception, match=r"reset|Broken pipe|Timeout|timed out"):
             device.shell("true", read_timeout_s=0.5)
     assert not connects(phone, key)
-    assert wait_until(lambda: connects(phone, key), 240)
+    assert wait_until(lambda: connects(phone, key))
     with host(phone, key) as device:
         assert device.shell(boot_id) != before
         assert device.stat(f"{FILE}2") == (0, 0, 0), "programs end with a restart"
@@ -215,16 +215,14 @@ def test_a_wiped_phone_knows_no_host(start_phone: StartPhone, key: CryptographyS
         pass
     for _ in range(2):
         with contextlib.ExitStack() as stack:
-            answer = threading.Timer(
-                0.2, lambda: wait_until(lambda: "answered" in phone.order("answer", allow=True), 120)
-            )
+            answer = threading.Timer(0.2, lambda: wait_until(lambda: "answered" in phone.order("answer", allow=True)))
             answer.start()
             stack.callback(answer.join)
             stack.enter_context(host(phone, key, auth_timeout_s=10))
         phone.order("reboot", seconds=0.2)
-        assert wait_until(lambda: connects(phone, key), 240), "a reboot forgets nobody"
+        assert wait_until(lambda: connects(phone, key)), "a reboot forgets nobody"
         phone.order("wipe", seconds=0.2)
-        assert wait_until(lambda: listens(phone), 240)
+        assert wait_until(lambda: listens(phone))
         with pytest.raises(TcpTimeoutException), host(phone, key, auth_timeout_s=0.3):
             pass
 
@@ -253,7 +251,7 @@ def test_faults_of_the_description(start_phone: StartPhone, key: CryptographySig
         kind = "disk-full"
         """
     )
-    assert wait_until(lambda: connects(phone, key), 240)
+    assert wait_until(lambda: connects(phone, key))
     with host(phone, key) as device, pytest.raises(PushFailedError, match=NO_SPACE):
         device.push(io.BytesIO(b"x"), FILE)
 
@@ -269,7 +267,7 @@ def test_the_command_line_gives_faults(start_phone: StartPhone, key: Cryptograph
     assert "seconds: Field required" in wrong.stderr
     assert "Traceback" not in wrong.stderr
     phone.order("clear")
-    assert wait_until(lambda: connects(phone, key), 240)
+    assert wait_until(lambda: connects(phone, key))
 
 
 def test_no_phone_runs_there(start_phone: StartPhone) -> None:

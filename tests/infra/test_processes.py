@@ -38,7 +38,7 @@ def below(phone: RunningPhone) -> list[psutil.Process]:
 def test_what_is_not_detached_dies_with_its_shell(phone: RunningPhone, key: CryptographySigner, command: str) -> None:
     with host(phone, key) as device:
         pid = int(device.shell(command))
-        assert wait_until(lambda: not alive(pid), 120)
+        assert wait_until(lambda: not alive(pid))
 
 
 def test_a_detached_program_survives_its_shell_and_the_connection(phone: RunningPhone, key: CryptographySigner) -> None:
@@ -47,7 +47,7 @@ def test_a_detached_program_survives_its_shell_and_the_connection(phone: Running
     with host(phone, key) as device:
         assert device.shell(f"kill -0 {pid} && echo alive") == "alive\n"
         device.shell(f"kill {pid}")
-        assert wait_until(lambda: not psutil.pid_exists(pid), 120), "ended orphans are reaped"
+        assert wait_until(lambda: not psutil.pid_exists(pid)), "ended orphans are reaped"
 
 
 def test_a_program_in_the_foreground_dies_with_the_connection(phone: RunningPhone, key: CryptographySigner) -> None:
@@ -58,7 +58,7 @@ def test_a_program_in_the_foreground_dies_with_the_connection(phone: RunningPhon
             lines += next(output)
         pids = [int(line) for line in lines.split()]
         assert all(alive(pid) for pid in pids)
-    assert wait_until(lambda: not any(alive(pid) for pid in pids), 120)
+    assert wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -74,9 +74,9 @@ def test_everything_ends_with_the_phone(
         os.kill(phone.process.pid, number)
         code = phone.process.wait(timeout=60)
     assert code == (-number if number == signal.SIGKILL else 0)
-    assert wait_until(lambda: not any(alive(program.pid) for program in programs), 240)
+    assert wait_until(lambda: not any(alive(program.pid) for program in programs))
     mark = f"SPLITFLEET_PHONE_PID={phone.process.pid}"
-    assert wait_until(lambda: not marked(mark), 240)
+    assert wait_until(lambda: not marked(mark))
 
 
 def marked(mark: str) -> list[int]:
@@ -103,4 +103,4 @@ def test_ten_shells_leave_nothing_behind(phone: RunningPhone, key: CryptographyS
         before, files = len(below(phone)), process.num_fds()
         for _ in range(10):
             device.shell("echo x | cat")
-        assert wait_until(lambda: (len(below(phone)), process.num_fds()) == (before, files), 120)
+        assert wait_until(lambda: (len(below(phone)), process.num_fds()) == (before, files))

@@ -118,4 +118,4 @@ def test_while_down_nobody_gets_in(target: str) -> None:
         relay.resume()
         assert is_let_in(relay)
         relay.down(0.2)
-        assert wait_until(lambda: is_let_in(relay), 120)
+        assert wait_until(lambda: is_let_in(relay))

@@ -128,7 +128,7 @@ def once_under_way(folder: Path, action: Callable[[], object]) -> Iterator[None]
     """While the block runs, does something as soon as the campaign is under way."""
 
     def wait_and_act() -> None:
-        if wait_until(lambda: under_way(folder), 240):
+        if wait_until(lambda: under_way(folder)):
             action()
 
     thread = threading.Thread(target=wait_and_act)
@@ -142,7 +142,7 @@ def driver_of(file: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A campaign in a process of its own, once it is under way."""
     with subprocess.Popen([sys.executable, "-c", DRIVER, str(file), str(folder)]) as process:
         try:
-            assert wait_until(lambda: process.poll() is not None or under_way(folder), 240)
+            assert wait_until(lambda: process.poll() is not None or under_way(folder))
             assert process.poll() is None
             yield process
         finally:
@@ -178,7 +178,7 @@ def test_killed_in_the_middle_it_goes_on(run: Run, start_phone: StartPhone, tmp_
     after = accepted(folder)
     assert len(before) < len(after)
     assert before.items() <= after.items(), "something done before was measured again"
-    assert wait_until(lambda: not ray_processes(driver.pid), 240)
+    assert wait_until(lambda: not ray_processes(driver.pid))
 
 
 def test_ctrl_c_keeps_what_was_measured(run: Run, start_phone: StartPhone, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_stopped_from_a_second_terminal(start_phone: StartPhone, one_agent: None
     phone = start_phone()
     folder = tmp_path / "run"
     with driver_of(write_campaign(tmp_path, phone.address, samples=40, job_us=50_000), folder) as driver:
-        assert wait_until(lambda: bool(campaign_status(folder).phones), 240)
+        assert wait_until(lambda: bool(campaign_status(folder).phones))
         status = campaign_status(folder)
         assert (status.state, status.driver.split(" on ")[0]) == ("running", f"process {driver.pid}")
         assert [row["address"] for row in status.phones] == [phone.address]

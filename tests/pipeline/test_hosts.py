@@ -213,15 +213,13 @@ def joined(
     place = tmp_path_factory.mktemp("joined")
     folder = place / "run"
     with cluster.campaign(write_campaign(place, samples=40, job_us=50_000), folder) as driver:
-        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 2, 240), said(folder)
+        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 2), said(folder)
         phone_a.order("battery", level=9, status="discharging", powered_by="none")
         cluster.join(phone_b.address)
-        assert wait_until(lambda: driver.poll() is not None or cluster.brokers("beta"), 240), said(folder)
+        assert wait_until(lambda: driver.poll() is not None or cluster.brokers("beta")), said(folder)
         campaign = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
         addresses = listening([*cluster.processes("alpha"), *cluster.processes("beta"), *campaign])
-        assert wait_until(lambda: driver.poll() is not None or len(campaign_status(folder).counts) == 2, 240), said(
-            folder
-        )
+        assert wait_until(lambda: driver.poll() is not None or len(campaign_status(folder).counts) == 2), said(folder)
         phone_a.order("battery", level=100, status="full", powered_by="usb")
         ended(driver, folder)
     return Joined(folder, addresses)
@@ -259,10 +257,10 @@ def test_a_dead_host_is_named_and_comes_back(two_hosts: Cluster, phone_b: Runnin
     cluster, folder = two_hosts, tmp_path / "run"
     file = write_campaign(tmp_path, samples=40, job_us=50_000)
     with cluster.campaign(file, folder) as driver:
-        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 3, 240), said(folder)
+        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 3), said(folder)
         for process in cluster.processes("beta"):
             process.kill()
-        assert wait_until(lambda: "host beta is gone from the cluster" in said(folder), 240), said(folder)
+        assert wait_until(lambda: "host beta is gone from the cluster" in said(folder)), said(folder)
         cluster.join(phone_b.address)
         ended(driver, folder)
     text = said(folder)
@@ -276,18 +274,14 @@ def test_a_dead_broker_is_started_again_and_a_killed_driver_leaves_none(two_host
     file = write_campaign(tmp_path, samples=40, job_us=50_000)
     with cluster.campaign(file, folder) as driver:
         for count in (3, 9, 15):
-            assert wait_until(lambda count=count: driver.poll() is not None or results(folder) >= count, 240), said(
-                folder
-            )
+            assert wait_until(lambda count=count: driver.poll() is not None or results(folder) >= count), said(folder)
             if count < 15:
                 for broker in cluster.brokers("beta"):
                     broker.kill()
         assert driver.poll() is None, said(folder)
         driver.kill()
     before = accepted(folder)
-    assert wait_until(lambda: not cluster.brokers("alpha") + cluster.brokers("beta"), 120), (
-        "a broker outlives its driver"
-    )
+    assert wait_until(lambda: not cluster.brokers("alpha") + cluster.brokers("beta")), "a broker outlives its driver"
     with cluster.campaign(file, folder, host="beta") as driver:
         ended(driver, folder)
     assert before < accepted(folder), "something done before was measured again"
@@ -300,7 +294,7 @@ def test_a_dead_head_ends_the_campaign_with_a_reason_and_it_goes_on_under_a_new_
     cluster, folder = two_hosts, tmp_path / "run"
     file = write_campaign(tmp_path, samples=24, job_us=50_000)
     with cluster.campaign(file, folder, host="beta") as driver:
-        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 3, 240), said(folder)
+        assert wait_until(lambda: driver.poll() is not None or results(folder) >= 3), said(folder)
         for process in cluster.processes("alpha"):
             process.kill()
         assert driver.wait(timeout=240) == 1, said(folder)

@@ -172,7 +172,7 @@ def test_a_detached_program_goes_on_and_is_read_on(phone: RunningPhone, adb: Adb
             rest.extend(adb.read_from(log, len(first) + len(rest)))
         return rest.endswith(b"line 6\n")
 
-    assert wait_until(read_on, 120)
+    assert wait_until(read_on)
     assert first + rest == b"".join(b"line %d\n" % number for number in range(1, 7))
 
 

@@ -102,7 +102,7 @@ def test_a_campaign_over_a_link_that_delays_loses_stalls_and_breaks(
 
         def disturb() -> None:
             for count, act in ((2, relay.cut), (6, lambda: relay.stall(2)), (10, lambda: relay.down(1))):
-                wait_until(lambda count=count: results() >= count, 240)  # type: ignore[misc]
+                wait_until(lambda count=count: results() >= count)  # type: ignore[misc]
                 act()
 
         thread = threading.Thread(target=disturb)

@@ -156,7 +156,7 @@ def test_a_batch_is_measured_and_removed(watch: Callable[..., Watched], start_ph
     assert watched.results() == [job.id for job in jobs]
     assert watched.lines[0]["type"] == "agent"
     watched.worker.command(arrived.session, RemoveBatch("mine-1"))
-    assert wait_until(lambda: batches(phone) == [], 240)
+    assert wait_until(lambda: batches(phone) == [])
 
 
 def test_what_was_told_before_the_end_is_still_done(
@@ -220,10 +220,10 @@ def test_the_next_batch_begins_without_the_host(watch: Callable[..., Watched], s
     watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
     watched.worker.command(arrived.session, StartBatch.of("mine-2", jobs[3:]))
     folder = phone.root / "data/local/tmp/splitfleet/batches"
-    assert wait_until((folder / "mine-1/next").exists, 240)
+    assert wait_until((folder / "mine-1/next").exists)
     phone.order("vanish", seconds=4.0)
     watched.wait_for(PhoneLeft)
-    assert wait_until((folder / "mine-2/results.jsonl").exists, 240)
+    assert wait_until((folder / "mine-2/results.jsonl").exists)
     back = watched.wait_for(PhoneArrived)
     assert back.batches == ("mine-1", "mine-2")
     watched.worker.command(back.session, FollowBatch("mine-1", watched.offset))
@@ -248,7 +248,7 @@ def test_what_comes_next_does_not_wait_for_the_next_look(
     watched.worker.command(arrived.session, FollowBatch("mine-1", 0))
     watched.wait_for(ResultsRead)  # of a batch whose length is not known: the next look is far away
     watched.worker.command(arrived.session, StartBatch.of("mine-2", jobs[2:]))
-    assert wait_until((phone.root / "data/local/tmp/splitfleet/batches/mine-1/next").exists, 240)
+    assert wait_until((phone.root / "data/local/tmp/splitfleet/batches/mine-1/next").exists)
 
 
 def test_a_disk_that_fills_up_before_the_next_batch_is_named(
@@ -324,7 +324,7 @@ def test_campaigns_take_turns_batch_by_batch(watch: Callable[..., Watched], star
     assert "another campaign (second), process" in first.wait_for_state(PhoneState.LEASED)
     assert second.wait_for(BatchStopped).spoiled == ""
     assert first.wait_for(BatchStopped).batch == "first-2"
-    assert wait_until(lambda: not (phone.root / "data/local/tmp/splitfleet/lock").exists(), 240)
+    assert wait_until(lambda: not (phone.root / "data/local/tmp/splitfleet/lock").exists())
 
 
 def test_what_is_no_result_ends_the_batch_and_three_such_the_phones_work(
@@ -466,7 +466,7 @@ def test_this_host_is_a_device_too(one_agent: None, tmp_path: Path) -> None:
     jobs = [*jobs_for(ready, 2), JobFactory(ready.profile, QUICK).gpu(Linear(4, 32, 64))]
     batch.put(job_file(jobs))
     batch.start()
-    assert wait_until(lambda: any(line["type"] == "end" for line in batch.read(0).lines), 120)
+    assert wait_until(lambda: any(line["type"] == "end" for line in batch.read(0).lines))
     statuses = [line["status"] for line in batch.read(0).lines if line["type"] == "result"]
     assert len(statuses) == 3
     assert set(statuses) <= {"ok", "noisy"}

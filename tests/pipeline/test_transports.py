@@ -105,7 +105,7 @@ class TestEveryTransport:
         remote = f"{transport.folder}/late"
         transport.run(f"setsid nohup sh -c 'sleep 1; echo late > {remote}' >/dev/null 2>&1 </dev/null & sleep 0.3", 10)
         transport.close()
-        assert wait_until(lambda: transport.read_from(remote, 0) == b"late\n", 240)
+        assert wait_until(lambda: transport.read_from(remote, 0) == b"late\n")
 
 
 def test_the_key_is_made_once_and_private(home: Path, start_phone: StartPhone) -> None:
@@ -159,5 +159,5 @@ def test_a_phone_that_vanishes_and_returns(home: Path, start_phone: StartPhone) 
         except PhoneUnreachable:
             return False
 
-    assert wait_until(answers, 240)
+    assert wait_until(answers)
     transport.close()

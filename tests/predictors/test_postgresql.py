@@ -60,7 +60,7 @@ def postgresql() -> Iterator[str]:
         process = subprocess.Popen([*as_other, programs / "postgres", *words], stdout=log, stderr=log, cwd=folder)
         try:
             ready = [programs / "pg_isready", "--host=127.0.0.1", f"--port={port}"]
-            answered = wait_until(lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0, 240)
+            answered = wait_until(lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0)
             assert answered, (folder / "log").read_text()
             yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
         finally:
@@ -78,7 +78,7 @@ def mlflow_server(folder: Path, store: str) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
     try:
-        assert wait_until(lambda: answers(port), 240), (folder / "log").read_text()[-2000:]
+        assert wait_until(lambda: answers(port)), (folder / "log").read_text()[-2000:]
         yield f"http://127.0.0.1:{port}"
     finally:
         kill(psutil.Process(process.pid))
