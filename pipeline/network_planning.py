@@ -83,6 +83,7 @@ class NetworkPlanning:
     table_us: dict[str, float] = field(default_factory=dict)
     error: str | None = None
     _calibrations: dict[Operator, list[Calibration]] = field(default_factory=dict)
+    _calibrated_us: dict[str, float] = field(default_factory=dict)
     _glue_us: dict[str, float] = field(default_factory=dict)
     _join_us: float | None = None
 
@@ -107,6 +108,7 @@ class NetworkPlanning:
             self.error = None if self._calibrations else why
             return False
         found = measured(trace)
+        self._calibrated_us = found.by_way_us
         if not self.table_us:
             predicted_us = self.plan.predicted_us + found.glue_us
             self.table_us = {"predicted": predicted_us, "measured": found.by_way_us["split"]}
@@ -122,6 +124,21 @@ class NetworkPlanning:
             self.network, self.models, device, self._calibrations, self._glue_of, join_us=self._join_us
         )
         return _cuts(before) != _cuts(self.plan)
+
+    def take_anew(self, trace: Trace | None) -> None:
+        """The same where the phone has drifted meanwhile: what was learnt before does not count. Without times in the
+        trace nothing changes."""
+        if why_not(trace) is None:
+            self._calibrations.clear()
+            self.take(trace)
+
+    def drift(self, trace: Trace | None) -> float:
+        """How much longer all-CPU or all-GPU took than in the last calibration, as a part of 1: of the one that moved
+        more. 0.0 where there is nothing to compare."""
+        if trace is None or why_not(trace) is not None or not self._calibrated_us:
+            return 0.0
+        now_us = measured(trace).by_way_us
+        return max((now_us[way] / self._calibrated_us[way] - 1 for way in ("cpu", "gpu")), key=abs)
 
     def predicted_us(self) -> dict[str, float]:
         """By way."""

@@ -2,7 +2,8 @@
 
 First it runs as the campaign's split table and the measurements of its layers have it. What its nodes take there, in
 the network, plans it again (`predictors.network_calibration`), and again where cuts have moved. Then the last plan is
-measured against its prediction, which knows nothing of that measurement.
+measured against its prediction, which knows nothing of that measurement. Where the phone has drifted between the two,
+as all-CPU and all-GPU in both say, both are repeated, as in campaigns.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from .tuning_store import conditions_of
 NETWORKS_FOLDER = "networks"
 _PURPOSE = "network"
 _MOST_CALIBRATIONS = 2
+_MOST_REPEATS = 2
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class NetworkRun:
     `table_us` are those of the split as the split table has it, planned from layers measured alone: `predicted` and
     `measured`. `hand_overs_us` are the split's times by how the GPU waits for the CPU (docs/agent.md): those that the
     device can do and whose outputs were right; `measured_us` has the least of them, and of all-GPU. `glue_us` is in
-    all ways. `max_relative_error`: of any tensor of all-GPU or split against all-CPU. `error` says why nothing was
-    measured.
+    all ways. `drift` is how much longer all-CPU or all-GPU took than when the network was planned, as a part of 1: of
+    the one that moved more. `max_relative_error`: of any tensor of all-GPU or split against all-CPU. `error` says why
+    nothing was measured.
     """
 
     network: str
@@ -52,6 +55,7 @@ class NetworkRun:
     hand_overs_us: dict[str, float]
     glue_us: float | None
     rounds: int
+    drift: float
     max_relative_error: float | None
     split_operators: int
     error: str | None
@@ -99,13 +103,50 @@ def run_network(
         }
         if not classes:
             raise DeviceError(f"no phone of a trained device class is there: trained {', '.join(sorted(trained))}")
-        moving = set(classes)
-        for _ in range(_MOST_CALIBRATIONS):
-            rows = _measure(fleet, folder, {name: classes[name].calibrating_job() for name in moving})
-            moving = {name for name in moving if classes[name].take(rows.get(name))}
-        usable = {name: each.job(campaign.publish.rounds) for name, each in classes.items() if each.error is None}
-        rows = _measure(fleet, folder, usable)
+        rounds = campaign.publish.rounds
+        rows = _plan_and_measure(fleet, folder, classes, rounds)
+        for _ in range(_MOST_REPEATS):
+            drifts = {name: each.drift(rows.get(name)) for name, each in classes.items()}
+            drifted = {name: drift for name, drift in drifts.items() if abs(drift) > campaign.fleet.pacing.drift}
+            if not drifted:
+                break
+            for name, drift in drifted.items():
+                progress.note(f"{name}: {drift:+.1%} since the network was planned; both are measured again")
+            rows |= _repeat(fleet, folder, {name: classes[name] for name in drifted}, rounds)
     return [_result(network, name, each, rows.get(name)) for name, each in sorted(classes.items())]
+
+
+def _plan_and_measure(
+    fleet: Fleet, folder: Path, classes: Mapping[str, NetworkPlanning], rounds: int
+) -> dict[str, Mapping[Any, Any]]:
+    """The traces of the last plans, by device class."""
+    moving = set(classes)
+    for _ in range(_MOST_CALIBRATIONS):
+        rows = _measure(fleet, folder, {name: classes[name].calibrating_job() for name in moving})
+        moving = {name for name in moving if classes[name].take(rows.get(name))}
+    return _measure(fleet, folder, {name: each.job(rounds) for name, each in classes.items() if each.error is None})
+
+
+def _repeat(
+    fleet: Fleet, folder: Path, classes: Mapping[str, NetworkPlanning], rounds: int
+) -> dict[str, Mapping[Any, Any]]:
+    """Plans once more from a calibration of now, and measures that plan."""
+    calibrating = {name: each.calibrating_job() for name, each in classes.items()}
+    _forget(fleet, calibrating)
+    rows = _measure(fleet, folder, calibrating)
+    for name, each in classes.items():
+        each.take_anew(rows.get(name))
+    jobs = {name: each.job(rounds) for name, each in classes.items()}
+    _forget(fleet, jobs)
+    return _measure(fleet, folder, jobs)
+
+
+def _forget(fleet: Fleet, jobs: Mapping[str, Job]) -> None:
+    """Makes these jobs ones that are to be measured."""
+    for name, job in jobs.items():
+        for each in list(fleet.ledger.accepted_of(name, _PURPOSE)):
+            if each.job == job.id:
+                fleet.ledger.invalidate(each.batch, [(job.id, _PURPOSE)], "drift")
 
 
 def _measure(fleet: Fleet, folder: Path, jobs: Mapping[str, Job]) -> dict[str, Mapping[Any, Any]]:
@@ -127,7 +168,7 @@ def _result(
     error = planning.error or why_not(trace)
     known = (network.name, device_class, planning.predicted_us())
     if error is not None or trace is None:
-        return NetworkRun(*known, {}, planning.table_us, {}, None, 0, None, split, error)
+        return NetworkRun(*known, {}, planning.table_us, {}, None, 0, 0.0, None, split, error)
     found = measured(trace)
     return NetworkRun(
         *known,
@@ -136,6 +177,7 @@ def _result(
         found.hand_overs_us,
         found.glue_us,
         found.rounds,
+        planning.drift(trace),
         found.max_relative_error,
         split,
         None,

@@ -57,6 +57,9 @@ def _show(times: NetworkRun) -> None:
         f"medians of {times.rounds} interleaved inferences; {times.split_operators} operators split; "
         f"{times.speedup:.2f} times as fast as the better processor alone"
     )
+    typer.echo(
+        f"all-CPU and all-GPU took {times.drift:+.1%} against when the network was planned (of both, what moved more)"
+    )
     handed = ", ".join(f"{name} {time_us / 1e3:.2f} ms" for name, time_us in times.hand_overs_us.items())
     typer.echo(f"split, by how the GPU is told that the CPU is done: {handed}; the least is taken")
     typer.echo(

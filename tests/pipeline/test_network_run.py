@@ -16,6 +16,7 @@ from splitfleet.kernels.network import Node
 from splitfleet.pipeline import network_planning, network_run
 from splitfleet.pipeline.jobs import Job
 from splitfleet.pipeline.network_run import run_network
+from splitfleet.pipeline.scheduling import Pacing
 from splitfleet.predictors import network_calibration
 from splitfleet.predictors.calibration import Calibration
 from splitfleet.predictors.network_planner import NetworkPlan
@@ -41,14 +42,16 @@ TABLE = SplitTable.of(
 
 
 class _Fleet:
-    """Answers every job with `answer`; `jobs` are those of all rounds."""
+    """Answers every job with `answer`; `jobs` are those of all rounds, `forgotten` those that do not count any more."""
 
     jobs: list[Job]
+    forgotten: list[str]
     present: dict[str, Any]
 
     def __init__(self, *given: Any, **settings: Any) -> None:
         assert given[1].name == "networks"
-        _Fleet.jobs = []
+        _Fleet.jobs, _Fleet.forgotten = [], []
+        self.ledger = SimpleNamespace(accepted_of=self._accepted, invalidate=self._invalidate)
 
     def __enter__(self) -> _Fleet:
         return self
@@ -58,6 +61,14 @@ class _Fleet:
 
     def profiles(self) -> dict[str, Any]:
         return _Fleet.present
+
+    def _accepted(self, device_class: str, purpose: str) -> list[Any]:
+        assert (device_class, purpose) == (profile().device_class, "network")
+        return [SimpleNamespace(job=job.id, batch="b") for job in _Fleet.jobs if job.id not in _Fleet.forgotten]
+
+    def _invalidate(self, batch: str, tasks: list[tuple[str, str]], reason: str) -> None:
+        assert (batch, reason) == ("b", "drift")
+        _Fleet.forgotten += [job for job, _ in tasks]
 
     def run(self, jobs: dict[str, list[Job]], purpose: str) -> Any:
         _Fleet.jobs += [job for each in jobs.values() for job in each]
@@ -70,7 +81,7 @@ def _answer(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, Any]) -> list[d
     _Fleet.present = {phone.device_class: phone}
     costs = SimpleNamespace(gpu_wait=lambda: ("svm_poll", 1.0))
     campaign = SimpleNamespace(
-        phones=None, seed=1, fleet=SimpleNamespace(pacing=None), publish=SimpleNamespace(rounds=31), measure=None
+        phones=None, seed=1, fleet=SimpleNamespace(pacing=Pacing()), publish=SimpleNamespace(rounds=31), measure=None
     )
     monkeypatch.setattr(network_run, "Fleet", _Fleet)
     monkeypatch.setattr(network_run, "campaign_of", lambda folder: campaign)
@@ -160,6 +171,26 @@ def test_a_network_is_planned_again_with_what_its_nodes_took_there(
     assert job.max_time_us > 31_000_000
     assert len(job.programs) == 3  # two plans and the gate
     assert [node.get("cut") for node in job.body["network"]["nodes"]] == [12, None]
+
+
+def test_where_the_phone_has_drifted_plan_and_measurement_are_repeated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow = {**OK, "variants": [_variant("cpu", 129, 0.0), *VARIANTS[1:]]}
+    planned = _answer(monkeypatch, OK, OK, slow)
+    (found,) = run_network(tmp_path, NETWORK)
+    assert [job.body["rounds"] for job in _Fleet.jobs] == [9, 9, 31, 9, 31]
+    assert _Fleet.forgotten == [_Fleet.jobs[1].id, _Fleet.jobs[2].id], "those of the last plan"
+    assert [each.cut for each in planned[-1]["calibrations"][LAYER]] == [12], "what was learnt before does not count"
+    assert (found.measured_us["cpu"], found.drift) == (129.0, 0.0)
+
+
+def test_a_phone_that_drifts_on_and_on_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drifting = [{**OK, "variants": [_variant("cpu", 120 + 10 * step, 0.0), *VARIANTS[1:]]} for step in range(7)]
+    _answer(monkeypatch, *drifting)
+    (found,) = run_network(tmp_path, NETWORK)
+    assert len(_Fleet.jobs) == 7, "repeated twice, not for ever"
+    assert found.drift == pytest.approx(180 / 170 - 1)
 
 
 def test_one_calibration_that_failed_is_done_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
