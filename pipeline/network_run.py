@@ -81,7 +81,8 @@ def run_network(
 ) -> list[NetworkRun]:
     """Plans the network for every trained device class of which a phone is there, and executes it there.
 
-    Traces lie in `<folder>/networks`, with a ledger of their own; what was measured before is not measured again.
+    Traces lie in `<folder>/networks`, with a ledger of their own; what was measured before is not measured again,
+    except where the phone has drifted since.
     Raises UserError when nothing is trained or a node has no executor, DeviceError when no phone of a trained class is
     there, KeyboardInterrupt when a person stops it.
     """
