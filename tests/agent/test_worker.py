@@ -8,13 +8,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from ..infra.phones import wait_until
 from .driver import Agent, Line
 from .jobs import QUICK, cpu, gpu, linear, program
 
@@ -39,13 +39,6 @@ def faulty(name: str, fault: str, **fields: object) -> Line:
 
 def quick(name: str) -> Line:
     return cpu(name, linear(4, 4, 4))
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def children(pid: int) -> list[int]:
@@ -103,10 +96,10 @@ def test_the_worker_ends_with_its_supervisor(agent: Agent) -> None:
     agent.write([*PROGRAMS, faulty("hangs", "hang")])
     attempts = agent.results.with_name("results.jsonl.attempts")
     with agent.running() as process:
-        wait_until(lambda: attempts.exists() and attempts.read_text() != "")
+        assert wait_until(lambda: attempts.exists() and attempts.read_text() != "")
         (worker,) = children(process.pid)
         process.send_signal(signal.SIGKILL)
-    wait_until(lambda: not is_alive(worker))
+    assert wait_until(lambda: not is_alive(worker))
 
 
 def test_a_dead_worker_keeps_no_lock(agent: Agent, tmp_path: Path) -> None:
@@ -116,7 +109,7 @@ def test_a_dead_worker_keeps_no_lock(agent: Agent, tmp_path: Path) -> None:
     agent.write([*PROGRAMS, faulty("hangs", "hang")])
     attempts = agent.results.with_name("results.jsonl.attempts")
     with agent.running() as process:
-        wait_until(lambda: attempts.exists() and attempts.read_text() != "")
+        assert wait_until(lambda: attempts.exists() and attempts.read_text() != "")
         (worker,) = children(process.pid)
         held = set()
         for link in Path(f"/proc/{worker}/fd").iterdir():
@@ -160,9 +153,9 @@ def test_a_worker_that_cannot_be_ended(agent: Agent) -> None:
     agent.write([*PROGRAMS, faulty("hangs", "hang"), quick("next")])
     attempts = agent.results.with_name("results.jsonl.attempts")
     with agent.running() as process:
-        wait_until(lambda: attempts.exists() and attempts.read_text() != "")
+        assert wait_until(lambda: attempts.exists() and attempts.read_text() != "")
         (worker,) = children(process.pid)
-        wait_until(lambda: len(list(Path(f"/proc/{worker}/task").iterdir())) > 1)
+        assert wait_until(lambda: len(list(Path(f"/proc/{worker}/task").iterdir())) > 1)
         threads = [int(task.name) for task in Path(f"/proc/{worker}/task").iterdir()]
         with traced(next(thread for thread in threads if thread != worker)):
             assert process.wait(60) == 3

@@ -143,9 +143,11 @@ def test_the_journal_stays_below_twice_the_ledger(tmp_path: Path, monkeypatch: p
             assert batch.offset == 1499
 
 
-@pytest.mark.parametrize("cut", [1, 40, -1])
-def test_a_torn_last_line_was_never_committed(tmp_path: Path, cut: int) -> None:
-    folder = tmp_path / "run"
+def tear_last_line(folder: Path, cut: int) -> tuple[Path, int, bytes]:
+    """A ledger whose batch stands at 100; of the line with 555 its journal has the first `cut` bytes.
+
+    Returns the segment, where the line begins in it, and the whole line.
+    """
     with Ledger(folder) as ledger:
         ledger.plan(jobs(6), "class", "measure")
         measure(ledger, 0)
@@ -154,6 +156,13 @@ def test_a_torn_last_line_was_never_committed(tmp_path: Path, cut: int) -> None:
         ledger.set_offset("b0", 555)
     line = segment.read_bytes()[size:]
     segment.write_bytes(segment.read_bytes()[:size] + line[:cut])
+    return segment, size, line
+
+
+@pytest.mark.parametrize("cut", [1, 40, -1])
+def test_a_torn_last_line_was_never_committed(tmp_path: Path, cut: int) -> None:
+    folder = tmp_path / "run"
+    tear_last_line(folder, cut)
     for number, home in enumerate(["there", "elsewhere"], start=1):
         with another_host(tmp_path / home):
             assert content(folder)["open"][0].offset == 100
@@ -181,14 +190,7 @@ class GrowingFile(io.FileIO):
 
 def test_a_line_that_is_being_written_is_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run"
-    with Ledger(folder) as ledger:
-        ledger.plan(jobs(6), "class", "measure")
-        measure(ledger, 0)
-        segment = max((folder / JOURNAL).iterdir())
-        size = segment.stat().st_size
-        ledger.set_offset("b0", 555)
-    line = segment.read_bytes()[size:]
-    segment.write_bytes(segment.read_bytes()[:size] + line[:40])
+    segment, size, line = tear_last_line(folder, 40)
     with another_host(tmp_path / "there"):
         with monkeypatch.context() as patch:
             patch.setattr(Segment, "open", lambda one: io.BufferedReader(GrowingFile(one.path, line[40:])))
