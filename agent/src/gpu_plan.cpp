@@ -1,11 +1,13 @@
 #include "gpu_plan.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <new>
 #include <thread>
 
 #include "clock.hpp"
 #include "event_times.hpp"
+#include "grace.hpp"
 #include "pause.hpp"
 #include "status.hpp"
 
@@ -14,7 +16,7 @@ namespace {
 
 constexpr std::size_t kSignalBytes = 64;
 constexpr std::int64_t kPollDeadlineNs = 5'000'000'000;
-constexpr std::int64_t kStartDeadlineNs = 60'000'000'000;
+constexpr std::int64_t kStartDeadlineUs = 60'000'000;
 constexpr std::chrono::milliseconds kStartPause{1};
 constexpr int kLooksPerClockRead = 1024;
 
@@ -139,12 +141,17 @@ void GpuPlan::prime() {
 }
 
 void GpuPlan::wait_until_running() const {
-  const std::int64_t deadline_ns = now_ns() + kStartDeadlineNs;
+  // A driver may build the kernel only now.
+  const std::int64_t patience_us = std::max(kStartDeadlineUs, grace_us());
+  const std::int64_t deadline_ns = now_ns() + 1000 * patience_us;
   for (cl_int state = CL_QUEUED; state > CL_RUNNING;) {
     ClDevice::check(
         api_.clGetEventInfo(last_, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof(state), &state, nullptr),
         "clGetEventInfo");
-    if (now_ns() > deadline_ns) throw JobError(Status::timeout, "the last launch did not start within 60 s");
+    if (now_ns() > deadline_ns) {
+      throw JobError(Status::timeout, "the last launch did not start within " +
+                                          std::to_string(patience_us / 1'000'000) + " s");
+    }
     std::this_thread::sleep_for(kStartPause);
   }
 }

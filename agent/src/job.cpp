@@ -1,7 +1,5 @@
 #include "job.hpp"
 
-#include <algorithm>
-#include <cstdlib>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -9,6 +7,7 @@
 
 #include "affinity.hpp"
 #include "cpu_list.hpp"
+#include "grace.hpp"
 #include "plan_buffers.hpp"
 #include "status.hpp"
 
@@ -28,8 +27,6 @@ constexpr std::int64_t kTransferStep = 4096;
 constexpr std::int64_t kMaxTransfer = 64 * 1024 * 1024;
 
 // The time bound's allowances beside the grace: one checked join, one execution of a variant.
-constexpr std::int64_t kDefaultGraceS = 30;
-constexpr std::int64_t kMaxGraceS = 3600;
 constexpr std::int64_t kTimeFactor = 10;
 constexpr std::int64_t kCheckedJoinUs = 2'000;
 constexpr std::int64_t kVariantUs = 500'000;
@@ -156,13 +153,6 @@ std::vector<Variant> parse_variants(const Fields& fields) {
   if (backends.size() > 1)
     throw JobError(Status::invalid_job, fields.path("variants") + ": all name the same backend");
   return variants;
-}
-
-// For building and checking a job: SPLITFLEET_GRACE_S, for phones whose driver compiles slowly, or 30 s.
-std::int64_t grace_us() {
-  const char* chosen = std::getenv("SPLITFLEET_GRACE_S");
-  const std::int64_t seconds = chosen != nullptr ? std::strtoll(chosen, nullptr, 10) : kDefaultGraceS;
-  return std::clamp(seconds, std::int64_t{1}, kMaxGraceS) * 1'000'000;
 }
 
 }  // namespace
