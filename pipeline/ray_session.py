@@ -14,12 +14,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from filelock import FileLock, Timeout
+
 from splitfleet.kernels.errors import HarnessError, UserError
 
 from .ray_environment import OBJECT_STORE_BYTES, ensure_token, ray_environment, require_token, token_path
 
 _CONNECT_S = 5.0
 _FOLDER_PREFIX = "splitfleet-ray-"
+_TURN_S = 45.0
 _TOO_LATE = "timed out during startup"  # in what Ray says then
 
 Started = TypeVar("Started")
@@ -89,14 +92,27 @@ def again_if_late(start: Callable[[], Started]) -> Started:
     """What `start` gives, called once more where it fails since Ray's node came too late.
 
     Ray's raylet gives the Python processes of its node 30 s, which cannot be set, and ends itself then; on a host that
-    is busy for a moment that is too short.
+    is busy for a moment that is too short. Two that start side by side make each other late, so they take turns.
     """
-    try:
+    with _turn():
+        try:
+            return start()
+        except Exception as error:
+            if _TOO_LATE not in str(error):
+                raise
         return start()
-    except Exception as error:
-        if _TOO_LATE not in str(error):
-            raise
-    return start()
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Inside the block no other Ray is started by this user on this host, or only one that has waited for long."""
+    lock = FileLock(Path(tempfile.gettempdir()) / f"splitfleet-{os.getuid()}-ray-start.lock")
+    with suppress(Timeout, OSError):  # a courtesy: no reason not to start
+        lock.acquire(timeout=_TURN_S)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .transport import Transport
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 20.0
 _PLAUSIBLE_C = (-30.0, 150.0)
 _MAX_CHARACTERS = 20_000
 _BATTERY_STATUS = {2: "charging", 3: "discharging", 4: "not charging", 5: "full"}  # Android's BatteryManager

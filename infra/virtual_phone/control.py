@@ -36,7 +36,7 @@ class Answer(BaseModel):
 
 Order = Annotated[Fault | Clear | Answer, Field(discriminator="kind")]
 ORDERS: TypeAdapter[Order] = TypeAdapter(Order)
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 60.0
 
 
 class Mailbox:
