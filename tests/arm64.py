@@ -46,5 +46,5 @@ def pocl_environment(cache: Path, tools: Path) -> dict[str, str]:
         "POCL_MAX_PTHREAD_COUNT": "1",
         "POCL_AFFINITY": "1",
         "PATH": f"{tools}:/usr/bin:/bin",
-        "SPLITFLEET_GRACE_S": "100",
+        "SPLITFLEET_GRACE_S": "1000",
     }

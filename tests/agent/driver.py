@@ -13,7 +13,9 @@ from typing import Any
 
 Line = dict[str, Any]
 
-TIMEOUT_S = 600  # dozens of kernels are compiled, and the machine may be busy
+# Dozens of kernels are compiled, and the machine may be busy.
+TIMEOUT_S = 1200
+GRACE_S = 300
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class Agent:
 
     def _environment(self) -> dict[str, str]:
         cache = {"SPLITFLEET_CACHE_DIR": str(self.folder / "cache")}
-        return {**os.environ, "HOME": str(self.folder), **cache, **self.environment}
+        grace = {"SPLITFLEET_GRACE_S": str(GRACE_S)}
+        return {**os.environ, "HOME": str(self.folder), **cache, **grace, **self.environment}
 
 
 def _encoded(line: Line | str | bytes) -> bytes:

@@ -102,7 +102,7 @@ def test_sync(agent: Agent, join: str) -> None:
 
 
 def test_compare_interleaves_in_rotating_order(agent: Agent) -> None:
-    rounds = 6
+    rounds = 30
     names = ["first", "second", "third"]
     variants = [{**gpu("", 8, 8, 8), "name": name} for name in names]
     result = agent.run([*PROGRAMS, job("job", "compare", rounds=rounds, variants=variants)])["job"]
@@ -124,8 +124,8 @@ def test_compare_mixes_processors(agent: Agent) -> None:
         {**cpu("", linear(16, 16, 16)), "name": "cpu"},
         {**coexec("", 16, 16, 16, 8), "name": "split"},
     ]
-    result = agent.run([*PROGRAMS, job("job", "compare", rounds=3, variants=variants)])["job"]
-    assert [len(variant["samples"]["wall_ns"]) for variant in result["variants"]] == [3, 3, 3]
+    result = agent.run([*PROGRAMS, job("job", "compare", rounds=30, variants=variants)])["job"]
+    assert [len(variant["samples"]["wall_ns"]) for variant in result["variants"]] == [30, 30, 30]
     assert all(variant["max_relative_error"] < 1e-5 for variant in result["variants"])
 
 

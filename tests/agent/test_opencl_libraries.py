@@ -17,7 +17,7 @@ from splitfleet.pipeline.agent_targets import choose_toolchain, host_target
 
 from .conftest import BUILDS
 from .driver import Agent
-from .jobs import PROGRAMS, gpu, job, sync
+from .jobs import PROGRAMS, QUICK, gpu, job, sync
 from .test_lowered_plans import programs
 from .test_network import VARIANTS, attention_network, lines, lowered, network_job
 
@@ -126,7 +126,7 @@ def test_a_library_without_a_needed_function_is_named(agent: Agent, library: Pat
 
 
 def test_events_out_of_order_are_rejected_and_counted(agent: Agent, library: Path) -> None:
-    repeat = {"warmup": 1, "min_count": 8, "min_time_us": 0, "max_count": 8, "max_time_us": 5_000_000, "ci": 1.0}
+    repeat = {**QUICK, "min_count": 60, "max_count": 60}
     some = described(agent, library, "broken_events 3\n")
     result = some.run([*PROGRAMS, gpu("gpu", 8, 16, 12, repeat=repeat)])["gpu"]
     assert result["status"] == "ok"

@@ -104,7 +104,7 @@ def test_a_hot_phone_cools_between_jobs(agent_without_opencl: Agent, tmp_path: P
         wait_for(agent, "hot")
         assert "result" not in {line["type"] for line in agent.read()}
         phone(root, {"sys/class/thermal/thermal_zone0/temp": "47900"})
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0
     assert [line["when"] for line in telemetry(agent)] == ["start", "hot", "cool", "end"]
     assert telemetry(agent)[2]["waited_us"] > 0
 
@@ -116,7 +116,7 @@ def test_a_phone_whose_clocks_are_held_back_waits_too(agent_without_opencl: Agen
     with agent.running() as process:
         wait_for(agent, "hot")
         phone(root, {"status": "0"})
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0
     assert [line.get("thermal_status") for line in telemetry(agent)] == [1, 1, 0, 0]
 
 

@@ -81,9 +81,9 @@ def test_variants_name_one_backend(agent: Agent) -> None:
     results = agent.run(
         [
             *PROGRAMS,
-            job("mixed", "compare", rounds=2, variants=variants),
-            job("eigen", "compare", rounds=2, variants=[variants[0], variants[2]]),
-            job("none", "compare", rounds=2, variants=[variants[2]]),
+            job("mixed", "compare", rounds=40, variants=variants),
+            job("eigen", "compare", rounds=40, variants=[variants[0], variants[2]]),
+            job("none", "compare", rounds=40, variants=[variants[2]]),
         ]
     )
     assert results["mixed"]["status"] == "invalid_job"

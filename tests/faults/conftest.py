@@ -59,8 +59,8 @@ def fault_settings(settings: FleetSettings) -> FleetSettings:  # noqa: F811
     """Short deadlines, so that a stalled link and a hung agent are noticed within seconds."""
     return replace(
         settings,
-        pace=Pace(poll_s=0.1, retry_s=0.2, idle_s=0.5, blocked_s=0.5, stall_s=8.0),
-        deadlines=Deadlines(connect_s=2.0, authorize_s=1.0, transfer_s=3.0),
+        pace=Pace(poll_s=0.1, retry_s=0.2, idle_s=0.5, blocked_s=0.5, stall_s=30.0),
+        deadlines=Deadlines(connect_s=5.0, authorize_s=5.0, transfer_s=3.0),
     )
 
 

@@ -97,7 +97,7 @@ class Verdict:
         assert not gone | changed, f"accepted before the fault, and then gone or changed: {gone | changed}"
         results = {job: json.loads(text) for (job, _, _), (_, text) in rows.items()}
         twice = len(rows) - len(results)
-        lost = [job for job in self.jobs if results.get(job, {}).get("status") != "ok"]
+        lost = [job for job in self.jobs if results.get(job, {}).get("status") not in ("ok", "noisy")]
         self._check_traces(results)
         return Outcome(fault, seed, len(self.jobs), len(lost), twice, extra_s)
 

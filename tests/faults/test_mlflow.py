@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from splitfleet.predictors.traces import write_traces
 from ..infra.phones import wait_until
 from ..pipeline.campaigns import write_campaign
 from ..pipeline.profiles import profile
+from ..ports import free_port
 from ..predictors import synthetic
 from .conftest import Record
 from .record import Outcome
@@ -103,11 +103,6 @@ def train(folder: Path, port: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program, "train", str(folder)], stderr=subprocess.PIPE, text=True, env=environment
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_mlflow_dies_while_a_training_is_logged(tmp_path: Path, seed: int, record: Record) -> None:

@@ -47,7 +47,7 @@ def test_the_link_stalls(lab: Lab, seed: int, record: Record) -> None:
 def test_the_phone_restarts(kind: str, lab: Lab, seed: int, record: Record) -> None:
     def strike(chance: Random) -> None:
         # Long enough to be seen: a run shows its phones every half second, or every second where nothing happens.
-        lab.phone.order(kind, seconds=chance.uniform(1.5, 3))
+        lab.phone.order(kind, seconds=chance.uniform(4, 6))
         lab.await_state("offline")
 
     record(lab.struck(f"phone {'rebooted' if kind == 'reboot' else 'wiped'}", seed, strike))

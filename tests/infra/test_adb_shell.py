@@ -140,7 +140,7 @@ def test_the_prompt_waits_for_an_answer_and_the_key_is_remembered(
     with pytest.raises(TcpTimeoutException), host(phone, key, auth_timeout_s=0.3):
         pass
     assert wait_until(lambda: phone.order("answer", allow=True) == "no prompt is open")
-    accept = threading.Timer(0.5, lambda: phone.order("answer", allow=True))
+    accept = threading.Timer(0.5, lambda: wait_until(lambda: "answered" in phone.order("answer", allow=True)))
     accept.start()
     with host(phone, key, auth_timeout_s=10) as device:
         assert device.shell("echo in") == "in\n"

@@ -6,29 +6,19 @@ import os
 import random
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ..ports import free_port
 from .phones import RunningPhone
 
 ADB = shutil.which("adb")
-EMULATOR_PORTS = range(5555, 5586)
 Adb = Callable[..., "subprocess.CompletedProcess[str]"]
 
 pytestmark = [pytest.mark.peer, pytest.mark.skipif(ADB is None, reason="Debian's adb is not installed")]
-
-
-def free_port() -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in EMULATOR_PORTS:
-            return port
 
 
 @pytest.fixture(scope="module")

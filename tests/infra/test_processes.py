@@ -14,12 +14,12 @@ from ..conftest import StartPhone
 from .hosts import host
 from .phones import RunningPhone, wait_until
 
-DETACHED = "setsid nohup sleep 600 >/data/local/tmp/log 2>&1 </dev/null & echo $!; sleep 0.3"
+DETACHED = "setsid nohup sleep 600 >/data/local/tmp/log 2>&1 </dev/null & echo $!; sleep 1"
 # All of these die with adb's shell on a real phone, too.
 ATTACHED = {
     "background": "sleep 600 & echo $!",
     "nohup": "nohup sleep 600 & echo $!",
-    "own session, but the shell's output": "setsid sleep 600 & echo $!; sleep 0.3",
+    "own session, but the shell's output": "setsid sleep 600 & echo $!; sleep 1",
 }
 
 
@@ -68,7 +68,7 @@ def test_everything_ends_with_the_phone(
     phone = start_phone()
     with host(phone, key) as device:
         device.shell(DETACHED)
-        device.shell("setsid nohup sh -c 'while :; do sleep 0.01; done' >/dev/null 2>&1 </dev/null & sleep 0.3")
+        device.shell("setsid nohup sh -c 'while :; do sleep 0.01; done' >/dev/null 2>&1 </dev/null & sleep 1")
         programs = below(phone)
         assert len(programs) >= 3
         os.kill(phone.process.pid, number)

@@ -55,9 +55,10 @@ def campaign_body(
 ) -> str:
     """A campaign file without its head. `samples` are linear: each new convolution costs a compile. Without probes,
     sisters and joint executions (`joint`: their share), which cost time, where these are not asked for. Jobs take
-    `job_us` at least, where a campaign is to last for several batches on any machine."""
+    `job_us`, where a campaign is to last for several batches on any machine; else a few repetitions, with much time to
+    get them where the machine is busy."""
     values = {"SAMPLES": samples, "PROBES": probe_every_s, "SISTERS": sister_fraction, "DRIFT": drift, "JOINT": joint}
-    values |= {"LEAST": job_us, "MOST": 10_000 if job_us else 3, "LONGEST": max(job_us, 20_000)}
+    values |= {"LEAST": job_us, "MOST": 10_000 if job_us else 3, "LONGEST": job_us or 400_000}
     body = _BODY
     for name, value in values.items():
         body = body.replace(name, str(value))

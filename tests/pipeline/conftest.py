@@ -62,7 +62,7 @@ def settings() -> FleetSettings:
     """Short times: the phones are on this host."""
     return FleetSettings(
         pace=Pace(poll_s=0.1, retry_s=0.2, idle_s=1.0, blocked_s=0.5, stall_s=60.0),
-        deadlines=Deadlines(connect_s=5.0, authorize_s=1.0, transfer_s=20.0),
+        deadlines=Deadlines(connect_s=5.0, authorize_s=5.0, transfer_s=20.0),
         settle_s=3.0,
         wait_for_phone_s=60.0,
     )

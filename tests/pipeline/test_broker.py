@@ -22,7 +22,7 @@ from splitfleet.pipeline.messages import (
 
 from ..conftest import StartPhone
 from ..infra.phones import RunningPhone, wait_until
-from .test_phone import SLOW, batches, jobs_for
+from .test_phone_worker import SLOW, batches, jobs_for
 
 
 class Driver:
@@ -51,7 +51,7 @@ def served(phone: RunningPhone, settings: FleetSettings) -> Iterator[Driver]:
         settings.pace,
         settings.deadlines,
         scan_s=0.1,
-        abandoned_s=2.0,
+        abandoned_s=5.0,
     )
     broker = Broker(setup)
     try:

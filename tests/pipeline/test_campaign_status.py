@@ -96,7 +96,7 @@ def test_stopping_reaches_the_driver_that_runs_and_no_later_one(tmp_path: Path) 
         assert status.is_asked_to_stop()
         waiting = threading.Thread(target=stop_campaign, args=(folder,), kwargs={"wait": True})
         waiting.start()
-        waiting.join(0.2)
+        waiting.join(3)
         assert waiting.is_alive()
     waiting.join()
     with pytest.raises(UserError, match="no campaign runs here"):

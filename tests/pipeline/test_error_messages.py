@@ -64,7 +64,7 @@ from ..infra.phones import PHONE
 from .limits import files_up_to
 from .profiles import profile
 
-DEADLINES = Deadlines(connect_s=3.0, authorize_s=1.0, transfer_s=5.0)
+DEADLINES = Deadlines(connect_s=3.0, authorize_s=5.0, transfer_s=5.0)
 NEXT_STEP = re.compile(
     r"\b(adb|add|build|check|choose|confirm|correct|free|get|give|make|mend|name|plug|remove|restart|run|set|splitfleet|take|"
     r"tell|try|unlock|use|wait|write)\b",

@@ -70,7 +70,7 @@ def assert_complete(summary: CampaignSummary, folder: Path, classes: int) -> pd.
 def test_two_phones_of_two_classes(run: Run, start_phone: StartPhone, tmp_path: Path) -> None:
     phones = [start_phone(PHONE, "a"), start_phone(PHONE_B, "b")]
     folder = tmp_path / "run"
-    file = write_campaign(tmp_path, *(phone.address for phone in phones))
+    file = write_campaign(tmp_path, *(phone.address for phone in phones), samples=20, job_us=50_000)
     summary = run(file, folder)
     traces = assert_complete(summary, folder, classes=2)
     assert set(traces["phone"]) == {"test-phone-1", "other-phone-1"}
@@ -184,7 +184,7 @@ def test_killed_in_the_middle_it_goes_on(run: Run, start_phone: StartPhone, tmp_
 def test_ctrl_c_keeps_what_was_measured(run: Run, start_phone: StartPhone, tmp_path: Path) -> None:
     phone = start_phone()
     folder = tmp_path / "run"
-    file = write_campaign(tmp_path, phone.address, samples=40, job_us=50_000)
+    file = write_campaign(tmp_path, phone.address, samples=80, job_us=50_000)
     with driver_of(file, folder) as driver:
         os.kill(driver.pid, signal.SIGINT)
         assert driver.wait(timeout=240) == 0
@@ -198,7 +198,7 @@ def test_ctrl_c_keeps_what_was_measured(run: Run, start_phone: StartPhone, tmp_p
 def test_stopped_from_a_second_terminal(start_phone: StartPhone, one_agent: None, tmp_path: Path) -> None:
     phone = start_phone()
     folder = tmp_path / "run"
-    with driver_of(write_campaign(tmp_path, phone.address, samples=40, job_us=50_000), folder) as driver:
+    with driver_of(write_campaign(tmp_path, phone.address, samples=80, job_us=50_000), folder) as driver:
         assert wait_until(lambda: bool(campaign_status(folder).phones))
         status = campaign_status(folder)
         assert (status.state, status.driver.split(" on ")[0]) == ("running", f"process {driver.pid}")
@@ -214,7 +214,7 @@ def test_stopped_from_a_second_terminal(start_phone: StartPhone, one_agent: None
 def test_a_phone_that_vanishes_costs_only_time(run: Run, start_phone: StartPhone, tmp_path: Path, said: Path) -> None:
     phone = start_phone()
     folder = tmp_path / "run"
-    with once_under_way(folder, lambda: phone.order("vanish", seconds=3)):
+    with once_under_way(folder, lambda: phone.order("vanish", seconds=10)):
         summary = run(write_campaign(tmp_path, phone.address, samples=40, job_us=50_000), folder)
     assert_complete(summary, folder, classes=1)
     assert "  offline  " in said.read_text()

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from splitfleet.pipeline.ledger import Ledger
 from splitfleet.predictors.traces import read_traces
 
 from ..infra.phones import PHONE, RunningPhone, running_phone, wait_until
+from ..ports import free_port
 from .campaigns import write_campaign
 from .ray_client import ask, is_refused
 
@@ -66,7 +67,7 @@ class Cluster:
 
     def start(self, *addresses: str) -> None:
         with self.on("alpha"):
-            self.address = start_cluster("alpha", phones_at(addresses), port=_free_port()).cluster
+            self.address = start_cluster("alpha", phones_at(addresses), port=free_port()).cluster
 
     def join(self, *addresses: str) -> None:
         with self.on("beta"):
@@ -87,6 +88,11 @@ class Cluster:
         assert record is not None
         keeper = psutil.Process(record.pid)
         return [keeper, *keeper.children(recursive=True)]
+
+    def kill(self, host: str) -> None:
+        for process in self.processes(host):
+            with suppress(psutil.NoSuchProcess):  # it ended with the one before it
+                process.kill()
 
     def brokers(self, host: str) -> list[psutil.Process]:
         return [process for process in self.processes(host) if "ray::Broker" in " ".join(_words(process))]
@@ -114,13 +120,6 @@ def _words(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -258,8 +257,7 @@ def test_a_dead_host_is_named_and_comes_back(two_hosts: Cluster, phone_b: Runnin
     file = write_campaign(tmp_path, samples=40, job_us=50_000)
     with cluster.campaign(file, folder) as driver:
         assert wait_until(lambda: driver.poll() is not None or results(folder) >= 3), said(folder)
-        for process in cluster.processes("beta"):
-            process.kill()
+        cluster.kill("beta")
         assert wait_until(lambda: "host beta is gone from the cluster" in said(folder)), said(folder)
         cluster.join(phone_b.address)
         ended(driver, folder)
@@ -295,8 +293,7 @@ def test_a_dead_head_ends_the_campaign_with_a_reason_and_it_goes_on_under_a_new_
     file = write_campaign(tmp_path, samples=24, job_us=50_000)
     with cluster.campaign(file, folder, host="beta") as driver:
         assert wait_until(lambda: driver.poll() is not None or results(folder) >= 3), said(folder)
-        for process in cluster.processes("alpha"):
-            process.kill()
+        cluster.kill("alpha")
         assert driver.wait(timeout=240) == 1, said(folder)
     text = said(folder)
     assert "HarnessError: the head of the cluster is gone: nothing answers at" in text
@@ -322,7 +319,7 @@ def test_who_has_no_token_is_refused(cluster: Cluster, tmp_path: Path) -> None:
 def test_mistakes_are_told(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with cluster.on("alpha"):
         with pytest.raises(UserError, match=r"host alpha is in the cluster at .* already"):
-            start_cluster("alpha", phones_at([]), port=_free_port())
+            start_cluster("alpha", phones_at([]), port=free_port())
         with pytest.raises(UserError, match="host beta-2 is in no cluster; in one are: alpha"):
             leave_cluster("beta-2")
     monkeypatch.setenv("SPLITFLEET_HOME", str(tmp_path))
@@ -334,7 +331,7 @@ def test_mistakes_are_told(cluster: Cluster, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match="may be read by others"):
         join_cluster(cluster.address, "gamma", phones_at([]))
     with pytest.raises(UserError, match="nothing answers at"):
-        join_cluster(f"127.0.0.1:{_free_port()}", "gamma", phones_at([]))
+        join_cluster(f"127.0.0.1:{free_port()}", "gamma", phones_at([]))
     with pytest.raises(UserError, match="is no cluster's address"):
         join_cluster("here", "gamma", phones_at([]))
     assert not (tmp_path / "hosts").exists()

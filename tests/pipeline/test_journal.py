@@ -296,7 +296,7 @@ def test_another_host_s_lease_is_respected_until_it_is_overdue(tmp_path: Path, m
     # Late by the clock, but renewed while we watch: the clocks differ.
     monkeypatch.setattr(lease, "OVERDUE_S", -1.0)
     with pytest.raises(UserError, match="is being worked on"):
-        lease.take_lease(tmp_path, renew_s=0.2)
+        lease.take_lease(tmp_path, renew_s=2.0)
     held._ended.set()
     held._thread.join()
     taken = lease.take_lease(tmp_path, renew_s=0.05)

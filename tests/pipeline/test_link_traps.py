@@ -119,8 +119,8 @@ def test_a_refused_service_is_noticed_at_once(adb: AdbTransport) -> None:
 
 def test_a_silent_command_may_take_longer_than_connecting(phone: RunningPhone) -> None:
     """adb-shell's own limits for a packet would end it."""
-    transport = AdbTransport(phone.address, deadlines=Deadlines(connect_s=0.7, authorize_s=5, transfer_s=5))
-    assert transport.run("sleep 1.5; echo done", 30).stdout == "done\n"
+    transport = AdbTransport(phone.address, deadlines=Deadlines(connect_s=2, authorize_s=20, transfer_s=5))
+    assert transport.run("sleep 4; echo done", 30).stdout == "done\n"
     transport.close()
 
 
@@ -159,7 +159,8 @@ def test_a_detached_program_goes_on_and_is_read_on(phone: RunningPhone, adb: Adb
     """It outlives the link; what it wrote is fetched from the byte where reading stopped."""
     log = f"{adb.folder}/counted"
     loop = f"for i in 1 2 3 4 5 6; do echo line $i >>{log}; sleep 0.3; done"
-    adb.run(f"rm -f {log}; setsid nohup sh -c '{loop}' >/dev/null 2>&1 </dev/null & sleep 0.3", 20)
+    begun = f"until [ -s {log} ]; do sleep 0.05; done"
+    adb.run(f"rm -f {log}; setsid nohup sh -c '{loop}' >/dev/null 2>&1 </dev/null & {begun}", 20)
     first = adb.read_from(log, 0)
     assert first.startswith(b"line 1\n")
     phone.order("vanish", seconds=1)
@@ -170,7 +171,7 @@ def test_a_detached_program_goes_on_and_is_read_on(phone: RunningPhone, adb: Adb
     def read_on() -> bool:
         with contextlib.suppress(PhoneUnreachable):
             rest.extend(adb.read_from(log, len(first) + len(rest)))
-        return rest.endswith(b"line 6\n")
+        return (first + rest).endswith(b"line 6\n")
 
     assert wait_until(read_on)
     assert first + rest == b"".join(b"line %d\n" % number for number in range(1, 7))

@@ -64,7 +64,7 @@ def test_a_link_with_delay_and_loss(phone: RunningPhone) -> None:
 @pytest.mark.parametrize("trouble", ["stall", "cut in a push", "cut in an answer", "down"])
 def test_a_link_that_fails_is_named_and_then_works_again(phone: RunningPhone, trouble: str) -> None:
     with relay_to(phone.address) as relay:
-        transport = AdbTransport(relay.address, deadlines=Deadlines(connect_s=1.0, authorize_s=1.0, transfer_s=1.0))
+        transport = AdbTransport(relay.address, deadlines=Deadlines(connect_s=20, authorize_s=20, transfer_s=1.0))
         assert transport.run("echo before", 10).stdout == "before\n"
         troubles: dict[str, Callable[[], None]] = {
             "stall": relay.stall,

@@ -100,8 +100,8 @@ def test_a_lock_is_respected_while_its_agent_works(transport: Transport) -> None
     mine, other = PhoneLock(transport, "aa"), PhoneLock(transport, "bb", stale_s=0.0)
     mine.acquire()
     batch = f"{transport.folder}/batches/aa-00001"
-    agent = "setsid nohup sh -c 'echo $$ >pid; exec sleep 60' >/dev/null 2>&1 </dev/null & sleep 0.3"
-    transport.run(f"mkdir -p {batch} && cd {batch} && {{ {agent}; }}", 10)
+    agent = "setsid nohup sh -c 'echo $$ >pid; exec sleep 60' >/dev/null 2>&1 </dev/null &"
+    transport.run(f"mkdir -p {batch} && cd {batch} && {{ {agent} until [ -s pid ]; do sleep 0.05; done; }}", 10)
     assert other.acquire() is not None
     transport.run(f'kill "$(cat {batch}/pid)"', 10)
     assert wait_until(lambda: other.acquire() is None)

@@ -42,7 +42,7 @@ def test_a_package_is_read_and_predicts_without_any_extra(
     tables = tmp_path / "shapes.json"
     shapes.to_json(tables)
     script = _SCRIPT.format(extras=_EXTRAS, path=str(package_file), operator=text, tables=str(tables))
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600, check=False)
     assert found.returncode == 0, found.stderr
     prediction, plan, scores = json.loads(found.stdout)
     package = open_package(package_file)

@@ -23,8 +23,9 @@ from splitfleet.predictors.split_table import SplitTable
 from splitfleet.predictors.train import ClassModels
 from splitfleet.predictors.training_runs import log_training
 
-from ..faults.test_mlflow import answers, free_port, kill
+from ..faults.test_mlflow import answers, kill
 from ..infra.phones import wait_until
+from ..ports import free_port
 from . import synthetic
 
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
