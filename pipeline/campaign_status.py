@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.errors import SplitfleetError, UserError
 
 from .ledger import Ledger
 from .ledger.journal import JOURNAL
@@ -37,8 +37,9 @@ class CampaignStatus:
     """How a campaign stands.
 
     `state` is `running`, `stopping` (it finishes the batches at work), `stopped` (jobs are left, nobody works) or
-    `finished`. `rejected` counts the jobs settled without a time, by status. `phones` are those of the
-    last run, as status.json has them (docs/formats.md); `driver` is the host and process that runs or ran it.
+    `finished`; in a list also `unreadable`. `rejected` counts the jobs settled without a time, by status. `phones` are
+    those of the last run, as status.json has them (docs/formats.md); `driver` is the host and process that runs or ran
+    it.
     """
 
     name: str
@@ -77,13 +78,18 @@ def campaign_status(folder: Path | str) -> CampaignStatus:
 def campaigns_in(folder: Path) -> list[CampaignStatus]:
     """The campaigns in the folders below `folder`, or the one in `folder` itself; the last changed first.
 
-    What their drivers last wrote is told; a ledger is opened only where there is no such word.
+    What their drivers last wrote is told; a ledger is opened only where there is no such word. One that cannot be read
+    is `unreadable`, with the reason in the place of its driver.
     """
     found = [path for path in (folder, *folder.glob("*")) if (path / JOURNAL).is_dir() or (path / _OLD_LEDGER).exists()]
     statuses = []
     for path in found:
-        holder, snapshot = holder_of(path), _snapshot(path)
-        statuses.append(_of_snapshot(str(path), snapshot, holder) if snapshot else _of_ledger(path, holder))
+        try:
+            holder, snapshot = holder_of(path), _snapshot(path)
+            statuses.append(_of_snapshot(str(path), snapshot, holder) if snapshot else _of_ledger(path, holder))
+        except SplitfleetError as error:
+            changed_s = path.stat().st_mtime
+            statuses.append(CampaignStatus(path.name, str(path), "unreadable", str(error), changed_s, (), {}, ()))
     return sorted(statuses, key=lambda status: -status.changed_unix_s)
 
 

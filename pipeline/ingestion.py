@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cache, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ def ingest(ledger: Ledger, folder: Path) -> int:
     phone's traces it holds: one that holds the present one stays as it is. Memory does not grow with their number.
     """
     campaign = ledger.get("campaign_name") or folder.name
-    classes = {row["device_class"]: _of_class(ledger, row["device_class"]) for row in ledger.phones()}
+    # Not only those that the phones have now: an update makes another class of a phone.
+    of_class = cache(partial(_of_class, ledger))
     revisions = {f"phone={phone}": (phone, f"{ledger.owner} {number}") for phone, number in ledger.revisions().items()}
     count = 0
     for name, (phone, revision) in revisions.items():
@@ -43,7 +45,7 @@ def ingest(ledger: Ledger, folder: Path) -> int:
             if path is probes and not first:
                 path.unlink(missing_ok=True)
                 continue
-            rows = (_row(attempt, campaign, classes[attempt["device_class"]]) for attempt in chain(first, attempts))
+            rows = (_row(attempt, campaign, of_class(attempt["device_class"])) for attempt in chain(first, attempts))
             write_traces(rows, path, revision=revision)
         count += 1
     for kind in ("traces", "probes"):

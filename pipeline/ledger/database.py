@@ -32,6 +32,7 @@ from .journal import (
     journal_bytes,
     last_number,
     remove_before,
+    remove_snapshot,
     segments_of,
     snapshot_changes,
     transactions_since,
@@ -220,7 +221,12 @@ class Database:
         number = last_number(self._folder, self._lease.epoch) + 1
         place = write_snapshot(self._folder, self._owner, self._lease.epoch, number, at, _dump(self._db))
         self._lease.check()
-        self._writer = self._new_segment(place)
+        try:
+            self._writer = self._new_segment(place)
+        except OSError:
+            # The old segment goes on, and behind a snapshot nobody would read it.
+            remove_snapshot(self._folder, place)
+            raise
         before.close()
         with _plain_transaction(self._db):
             _set_position(self._db, self._writer.position)

@@ -89,7 +89,12 @@ class JournalWriter:
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         self.position = Position(transaction, chain, self._path.name, 0)
         self.bytes = 0
-        self._put(header)
+        try:
+            self._put(header)
+        except OSError:
+            self.close()
+            self._path.unlink()
+            raise
         sync_folder(self._folder)
 
     def append(self, changes: Iterable[Change]) -> Position:
@@ -124,20 +129,29 @@ def write_snapshot(
     path = folder / JOURNAL / _segment_name(epoch, number, is_snapshot=True)
     path.parent.mkdir(exist_ok=True)
     unfinished = path.with_name(f".{path.name}.new")
-    with unfinished.open("wb") as file:
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as packed:
-            line, _ = _encode(_header(owner, epoch, transaction, chain), 0)
-            packed.write(line)
-            crc = 0
-            for change in changes:
-                line, crc = _encode({"changes": [change]}, crc)
+    try:
+        with unfinished.open("wb") as file:
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as packed:
+                line, _ = _encode(_header(owner, epoch, transaction, chain), 0)
                 packed.write(line)
-            packed.write(_encode({"end": True}, crc)[0])
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+                crc = 0
+                for change in changes:
+                    line, crc = _encode({"changes": [change]}, crc)
+                    packed.write(line)
+                packed.write(_encode({"end": True}, crc)[0])
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)  # on a full disk half of one would only make it fuller
     sync_folder(path.parent)
     return Position(transaction, chain, path.name, 0)
+
+
+def remove_snapshot(folder: Path, place: Position) -> None:
+    """Removes the snapshot behind which nothing was written."""
+    (folder / JOURNAL / place.segment).unlink()
+    sync_folder(folder / JOURNAL)
 
 
 def segments_of(folder: Path) -> list[Segment]:

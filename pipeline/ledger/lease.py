@@ -84,7 +84,13 @@ class Holder:
 
 def holder_of(folder: Path) -> Holder | None:
     """The newest driver of a campaign folder, whether it still works or not."""
-    for epoch in sorted(_epochs(folder), reverse=True):
+    try:
+        epochs = _epochs(folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be looked into ({error.strerror}); ask its owner to let you read it"
+        ) from error
+    for epoch in sorted(epochs, reverse=True):
         with suppress(OSError, ValueError, TypeError):
             return Holder(**json.loads(_path(folder, epoch).read_text("utf-8")))
     return None
@@ -173,8 +179,8 @@ def take_lease(folder: Path, *, above: int = 0, take_over: bool = False, renew_s
     lease = Lease(folder, epoch, renew_s)
     path = _path(folder, epoch)
     unfinished = path.with_name(f".{path.name}.{lease.holder.host}.{os.getpid()}.{threading.get_ident()}")
-    unfinished.write_text(_text(lease.holder), "utf-8")
     try:
+        unfinished.write_text(_text(lease.holder), "utf-8")
         os.link(unfinished, path)
     except FileExistsError:
         raise _refused(folder, holder_of(folder)) from None
@@ -233,7 +239,7 @@ def _machine() -> str:
 
 
 def _epochs(folder: Path) -> list[int]:
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         return [int(path.stem) for path in (folder / LEASE).iterdir() if re.fullmatch(r"\d{6}\.json", path.name)]
     return []
 

@@ -105,9 +105,23 @@ def test_stopping_reaches_the_driver_that_runs_and_no_later_one(tmp_path: Path) 
         assert not show(folder, again).is_asked_to_stop()
 
 
+def test_one_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    with campaign(tmp_path / "good"), campaign(tmp_path / "bad"):
+        pass
+    (tmp_path / "bad" / "status.json").write_text('{"schema": 99}')
+    found = {status.name: status for status in campaigns_in(tmp_path)}
+    assert {name: status.state for name, status in found.items()} == {"tiny": "stopped", "bad": "unreadable"}
+    assert "not a campaign's status" in found["bad"].driver
+
+
 def test_no_campaign_and_a_damaged_status(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no campaign of this version here"):
         campaign_status(tmp_path)
+    (tmp_path / "demo.toml").touch()
+    with pytest.raises(UserError, match="no campaign of this version here"):
+        campaign_status(tmp_path / "demo.toml")
+    with pytest.raises(UserError, match="no campaign runs here"):
+        stop_campaign(tmp_path / "demo.toml")
     assert campaigns_in(tmp_path) == []
     with campaign(tmp_path / "run"):
         (tmp_path / "run" / "status.json").write_text('{"schema": 99}')
@@ -130,6 +144,20 @@ def test_traces_are_written_only_where_they_changed(tmp_path: Path) -> None:
         ledger.invalidate("b2", [("j1", "measure")], "drift")
         assert ingest(ledger, tmp_path) == 0
         assert not list(tmp_path.rglob("*.parquet")), "no trace counts any more"
+
+
+def test_traces_of_a_phones_former_class_stay(tmp_path: Path) -> None:
+    """An update makes another class of a phone."""
+    with campaign(tmp_path, done=1) as ledger:
+        ledger.put("profile later", json.dumps({"operating_point": {**POINT, "agent_build": "b"}}))
+        ledger.plan([Job("k0", {"kind": "sync", "join": "finish"}, ())], "later", "measure")
+        label = ledger.label_phone("SERIAL", "a", "later", "127.0.0.1:6010", "A")
+        ledger.lease("b2", ["k0"], label, "measure")
+        ledger.record("b2", {"id": "k0", "status": "ok"}, accept=True)
+        ingest(ledger, tmp_path)
+    traces = read_traces(tmp_path).set_index("job_id")
+    assert traces["device_class"].to_dict() == {"j0": "class", "k0": "later"}
+    assert traces["agent_build"].to_dict() == {"j0": "a", "k0": "b"}
 
 
 @pytest.fixture
