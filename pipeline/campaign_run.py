@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,12 @@ from .adaptive import SHARES, adaptive_operators
 from .campaign import COPY_NAME as CAMPAIGN_FILE
 from .campaign import Campaign, Phones, load_campaign
 from .campaign_status import ClassCounts, campaign_status
-from .fleet import Fleet, FleetSettings
+from .fleet import Fleet, FleetSettings, RunSummary
 from .jobs import Job
 from .join_record import note_joins_before, remember
 from .ledger import Ledger
-from .locations import copy_folder
+from .ledger.lease import holder_of
+from .locations import check_copy, copy_folder, new_file
 from .probe_jobs import plan_probes
 from .profile import DeviceProfile
 from .progress import Progress, progress_on
@@ -62,29 +64,17 @@ def run_campaign(
 
     The folder then holds: campaign.toml (a copy, with its included files), journal/ and lease/ (docs/formats.md),
     status.json, profiles/, phones.json (the only place of serials beside the journal), traces/. `take_over` goes on
-    with a campaign whose driver on another host is dead or cut off. `copy_to` is a folder or fsspec URL, which is made
-    a copy when the run has ended, however it did. Raises UserError for a bad or changed file and for a folder that is
-    in use, DeviceError when no phone works or some jobs can be taken by none.
+    with a campaign whose driver on another host is dead or cut off. `copy_to` is an empty folder or fsspec URL, or one
+    with a copy of this campaign, which is made a copy when the run ends, however it does, while the folder is still
+    ours. Raises UserError for a bad or changed file, a folder that is in use and a place that no copy may go to,
+    DeviceError when no phone works or some jobs can be taken by none.
     """
-    try:
-        return _run(file, folder, phones, progress, settings, take_over)
-    finally:
-        if copy_to and (folder / CAMPAIGN_FILE).exists():
-            copy_folder(folder, copy_to, _NOT_COPIED)
-
-
-def _run(
-    file: Path,
-    folder: Path,
-    phones: Phones | None,
-    progress: Progress | None,
-    settings: FleetSettings | None,
-    take_over: bool,
-) -> CampaignSummary:
     campaign = load_campaign(file)
     progress = progress or progress_on(Console(stderr=True))
     _check_unchanged(campaign, file, folder)
-    with Fleet(
+    if copy_to:
+        check_copy(folder, copy_to, _NOT_COPIED)
+    fleet = Fleet(
         phones or campaign.phones,
         folder,
         progress,
@@ -93,23 +83,9 @@ def _run(
         pacing=campaign.fleet.pacing,
         settings=settings,
         take_over=take_over,
-    ) as fleet:
-        fleet.ledger.put("campaign_id", campaign.id)
-        fleet.ledger.put("campaign_name", campaign.name)
-        _copy_sources(campaign, folder)
-        present = fleet.profiles()
-        profiles = {**_unfinished(fleet), **present}
-
-        for batch in range(len(SHARES) if campaign.measure.sampling == "adaptive" else 1):
-            plan = partial(_plan, campaign, fleet, batch)
-            # Made one by one: the jobs of a class may take more memory than all that is known of them afterwards.
-            jobs = {name: _lazily(plan, profile) for name, profile in profiles.items()}
-            try:
-                run = fleet.run(jobs, "measure", plan=plan, probes=plan_probes)
-            finally:
-                _remember_joins(fleet.ledger, campaign.name, folder)
-            if run.was_interrupted:
-                break
+    )
+    with fleet, _copied(fleet, progress, copy_to):
+        run = _measure(campaign, fleet)
         counts = _counts(fleet.ledger)
     if run.was_interrupted:
         progress.note(f"stopped; what was measured is kept. To go on: splitfleet campaign run {file} --out {folder}")
@@ -119,6 +95,54 @@ def _run(
         for name, count in sorted(run.waiting_sisters.items())
     )
     return CampaignSummary(campaign.name, folder, counts, run.was_interrupted, run.troubles, notes)
+
+
+def _measure(campaign: Campaign, fleet: Fleet) -> RunSummary:
+    """All batches of a campaign, or those up to where a person stopped it."""
+    fleet.ledger.put("campaign_id", campaign.id)
+    fleet.ledger.put("campaign_name", campaign.name)
+    _copy_sources(campaign, fleet.folder)
+    present = fleet.profiles()
+    profiles = {**_unfinished(fleet), **present}
+
+    for batch in range(len(SHARES) if campaign.measure.sampling == "adaptive" else 1):
+        plan = partial(_plan, campaign, fleet, batch)
+        # Made one by one: the jobs of a class may take more memory than all that is known of them afterwards.
+        jobs = {name: _lazily(plan, profile) for name, profile in profiles.items()}
+        try:
+            run = fleet.run(jobs, "measure", plan=plan, probes=plan_probes)
+        finally:
+            _remember_joins(fleet.ledger, campaign.name, fleet.folder)
+        if run.was_interrupted:
+            break
+    return run
+
+
+@contextmanager
+def _copied(fleet: Fleet, progress: Progress, place: str | None) -> Iterator[None]:
+    """Copies the fleet's folder to a place when the block ends. Where an error ended it, that is the one to be raised,
+    and that there is no copy either is only said."""
+    try:
+        yield
+    except BaseException:
+        if place:
+            try:
+                _copy(fleet, place)
+            except Exception as error:
+                progress.note(str(error))
+        raise
+    if place:
+        _copy(fleet, place)
+
+
+def _copy(fleet: Fleet, place: str) -> None:
+    holder = holder_of(fleet.folder)
+    if holder is None or holder.epoch != fleet.ledger.epoch:
+        raise UserError(
+            f"{place}: no copy was made of {fleet.folder}, since another driver has taken the campaign over; have it "
+            "copied when that one ends: run the same command again"
+        )
+    copy_folder(fleet.folder, place, _NOT_COPIED)
 
 
 def campaign_of(folder: Path) -> Campaign:
@@ -185,6 +209,5 @@ def _copy_sources(campaign: Campaign, folder: Path) -> None:
     """Copies the campaign file and what it includes, so that the folder stands on its own."""
     first, *included = campaign.sources
     for name in (first, *included):
-        path = folder / (CAMPAIGN_FILE if name == first else name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(campaign.sources[name], "utf-8")
+        with new_file(folder / (CAMPAIGN_FILE if name == first else name)) as file:
+            file.write(campaign.sources[name].encode("utf-8"))

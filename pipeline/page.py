@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from splitfleet.kernels import parse_operator
-from splitfleet.kernels.errors import UserError
 from splitfleet.predictors.curves import predict_curves
 from splitfleet.predictors.package import open_package
 from splitfleet.predictors.tracking_report import log_report
 
+from .locations import new_file
 from .page_charts import Chart, channels_chart, speedup_bars
 from .profile import DeviceProfile, load_profiles
 from .publishing import published_record
@@ -49,12 +49,8 @@ def save_html_report(folder: Path, file: Path) -> bool:
     cannot be used; the file is there then.
     """
     text = html_report(folder)
-    unfinished = file.with_name(f".{file.name}.new")
-    try:
-        unfinished.write_text(text, "utf-8")
-        unfinished.replace(file)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error.strerror}); give another place: --out FILE") from None
+    with new_file(file) as page:
+        page.write(text.encode("utf-8"))
     run_id = campaign_run_id(folder)
     if run_id is not None:
         log_report(file, run_id)

@@ -72,8 +72,15 @@ class StatusFile:
 
 
 def ask_to_stop(folder: Path, epoch: int) -> None:
-    """Leaves word for the driver of this epoch, wherever it runs."""
-    write_json(folder / _STOP_FILE, {"schema": _SCHEMA, "epoch": epoch, "asked_unix_s": time.time()})
+    """Leaves word for the driver of this epoch, wherever it runs. Raises UserError where that cannot be written."""
+    path = folder / _STOP_FILE
+    try:
+        write_json(path, {"schema": _SCHEMA, "epoch": epoch, "asked_unix_s": time.time()})
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}), so the driver is not asked to stop; make room, "
+            "stop it as the user whose campaign it is, or press Ctrl-C where it runs"
+        ) from error
 
 
 def read_status(text: str, where: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ they are brought into holds traces only; `splitfleet train` and `splitfleet eval
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -57,12 +58,14 @@ def import_traces(
     `networks` is a CSV file with the times of whole networks whose operations are in `file`: columns `model` and
     `PHONE|gpu|float|mean` (usc-mobile-ml), or `network` and `time_us` (table).
 
-    Raises UserError for an unknown format or GPU, a folder that a campaign uses, and (with file and line) for what
-    cannot be read.
+    Raises UserError for an unknown format or GPU, a folder that a campaign uses or that cannot be written, and (with
+    file and line) for what cannot be read.
     """
     if format not in FORMATS:
         raise UserError(f"--format {format!r} is unknown; known: {', '.join(FORMATS)}")
-    if found := [name for name in _CAMPAIGN_FILES if (into / name).exists()]:
+    with _writing_into(into):
+        found = [name for name in _CAMPAIGN_FILES if (into / name).exists()]
+    if found:
         raise UserError(f"{into} belongs to a campaign (it holds {found[0]}); bring traces into a folder of their own")
     known = _gpu_of(phone, gpu)
     rows = read_phone(file, phone) if format == USC else read_table(file)
@@ -72,13 +75,22 @@ def import_traces(
     columns = ("model", f"{phone}|gpu|float|mean") if format == USC else ("network", "time_us")
     whole = () if networks is None else measured_networks(networks, rows.listed, *columns)
     path = into / "traces" / f"phone={slug(phone)}" / f"{slug(file.stem)}.parquet"
-    write_traces(_traces(file, rows, phone, name, known, gpu), path)
-    if networks is not None:
-        write_networks(whole, name, into / "networks" / f"phone={slug(phone)}" / f"{slug(file.stem)}.parquet")
+    with _writing_into(into):
+        write_traces(_traces(file, rows, phone, name, known, gpu), path)
+        if networks is not None:
+            write_networks(whole, name, into / "networks" / f"phone={slug(phone)}" / f"{slug(file.stem)}.parquet")
     types = pd.Series([timed.operation.type for timed in rows.timed]).value_counts()
     return Imported(
         path, name, {str(kind): int(count) for kind, count in types.items()}, rows.untimed, rows.skipped, len(whole)
     )
+
+
+@contextmanager
+def _writing_into(into: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{into}: cannot be written ({error}); make room there, or name another folder") from error
 
 
 def device_class_of(phone: str, gpu: str) -> str:

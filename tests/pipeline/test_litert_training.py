@@ -14,6 +14,7 @@ from splitfleet.pipeline.cli import main
 from splitfleet.predictors.traces import read_traces
 
 from ..kernels.litert.recordings import GOOD, HEADER, conv_feature, depthwise_feature, write
+from .limits import files_up_to
 
 USC = ["--format", "usc-mobile-ml", "--phone", "pixel4", "--gpu", "Adreno 640"]
 GPUS = ["Adreno 640", "Adreno 616", "Mali G76", "PowerVR GE8320", "PowerVR GT7600+", "Apple G11P"]
@@ -45,6 +46,20 @@ def rows_of(count: int, seed: int) -> list[tuple[str, object, list[object]]]:
         depthwise = depthwise_feature(side + 2, channels, side)
         rows.append(("DEPTHWISE_CONV_2D", depthwise, [5 + 0.002 * side * side * channels, "depthwise_1", "", ""]))
     return rows
+
+
+def test_a_place_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, file = write(tmp_path / "ops.csv", rows_of(4, 1)), tmp_path / "README.md"
+    file.write_text("a file")
+    assert run(monkeypatch, "traces", "import", path, *USC, "--into", file) == 2
+    assert f"{file}: cannot be written" in capsys.readouterr().err
+    assert file.read_text() == "a file"
+    with files_up_to(1):
+        assert run(monkeypatch, "traces", "import", path, *USC, "--into", tmp_path / "runs") == 2
+    assert f"{tmp_path / 'runs'}: cannot be written" in capsys.readouterr().err
+    assert not [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("gpu", GPUS)

@@ -19,6 +19,7 @@ from splitfleet.pipeline.page_charts import channels_chart, speedup_bars
 from splitfleet.pipeline.publishing import PUBLISHED
 from splitfleet.pipeline.splits import layer_rows, split_figures
 
+from .limits import files_up_to
 from .profiles import profile
 from .test_report import RECORD, fill
 from .test_splits import PROVED, TABLE
@@ -94,5 +95,29 @@ def test_the_verb_writes_the_page(folder: Path) -> None:
     result = CliRunner().invoke(app, ["report", str(folder), "--html"])
     assert result.exit_code == 0, result.output
     assert (folder / "report.html").read_text("utf-8") == html_report(folder)
+
+
+@pytest.mark.parametrize("name", ["reports", "."])
+def test_a_page_for_which_a_folder_is_named_is_refused_and_leaves_nothing(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "reports").mkdir()
+    monkeypatch.chdir(folder)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(UserError, match=r"cannot be written, for it is a folder; name a file in it"):
+        save_html_report(folder, Path(name))
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_page_that_finds_no_room_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "reports" / "page.html"
+    page.parent.mkdir()
+    page.write_text("old")
+    # Reading a campaign takes room too: its ledger is a database.
+    monkeypatch.setattr("splitfleet.pipeline.page.html_report", lambda _: "new")
+    with files_up_to(1), pytest.raises(UserError, match=r"page\.html: cannot be written"):
+        save_html_report(tmp_path, page)
+    assert page.read_text() == "old"
+    assert list(page.parent.iterdir()) == [page]
     with pytest.raises(UserError, match="cannot be written"):
-        save_html_report(folder, folder / "nowhere" / "page.html")
+        save_html_report(tmp_path, page / "page.html")
