@@ -16,6 +16,7 @@ _MOST = 0.7
 _LONGER = 1.5  # the next wait for one who says nothing: no more than a third of its time is found out too late
 _LONG_SILENCE_S = 10.0
 _LONG_WAITS = 5  # of poll_s
+_AGENT_S = 20.0  # what the agent takes beside a job's bound: reading it, and ending its worker
 
 
 def follow_batch(
@@ -31,6 +32,8 @@ def follow_batch(
     starts, done, done_us = 0, 0, 0
     news_s = checked_s = time.monotonic()
     wait_s = _LEAST_WAIT_S
+    # A job may say nothing until it ends; the agent itself ends what hangs.
+    silence_s = max(pace.stall_s, batch.bound_s + _AGENT_S)
     while not stopping.is_set():
         news = batch.read(offset)
         yield news
@@ -53,8 +56,8 @@ def follow_batch(
                 checked_s = now_s
                 if not batch.is_running() and batch.read(offset).offset == offset:
                     starts = _start_again(batch, starts)
-            if now_s - news_s > pace.stall_s:
-                raise _agent_stopped(batch, f"no result for {pace.stall_s:.0f} s")
+            if now_s - news_s > silence_s:
+                raise _agent_stopped(batch, f"no result for {silence_s:.0f} s")
         pause(wait_s)
 
 

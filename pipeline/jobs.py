@@ -21,6 +21,12 @@ from .profile import DeviceProfile
 JOB_SCHEMA = 2
 _CHECKED_JOIN_US = 50
 _NETWORK_ROUND_US = 5_000_000
+# How the agent bounds a job (docs/agent.md), beside its grace.
+_BOUND_FACTOR = 10
+_BOUND_CHECKED_JOIN_US = 2_000
+_BOUND_VARIANT_US = 500_000
+_BOUND_NETWORK_VARIANTS = 8
+_BOUND_NETWORK_US = 120_000_000
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,16 @@ class Job:
         repetitions = int(self.body.get("repeat", {}).get("max_time_us", 0)) * len(self.body.get("variants", [None]))
         inferences = _NETWORK_ROUND_US * int(self.body["rounds"]) if self.kind == "network" else 0
         return repetitions + inferences + _CHECKED_JOIN_US * int(self.body.get("checked_joins", 0))
+
+    @property
+    def bound_us(self) -> int:
+        """After this time, and its grace for building, the agent takes the job for hung."""
+        rounds = int(self.body.get("rounds", 0))
+        bound_us = _BOUND_FACTOR * int(self.body.get("repeat", {}).get("max_time_us", 0))
+        bound_us += _BOUND_CHECKED_JOIN_US * int(self.body.get("checked_joins", 0))
+        if self.kind == "network":
+            return bound_us + _BOUND_NETWORK_US + _NETWORK_ROUND_US * rounds * _BOUND_NETWORK_VARIANTS
+        return bound_us + _BOUND_VARIANT_US * rounds * len(self.body.get("variants", []))
 
     def line(self) -> str:
         return json.dumps({"type": "job", "schema": JOB_SCHEMA, "id": self.id, **self.body}, sort_keys=True)

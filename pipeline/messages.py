@@ -82,18 +82,27 @@ PhoneMessage = StatusChanged | PhoneArrived | PhoneLeft | ResultsRead | BatchSto
 BrokerMessage = PhoneMessage | HostNote
 
 
+def longest_us(jobs: Iterable[Job]) -> int:
+    """The bound (us) of the job that may take longest."""
+    return max((job.bound_us for job in jobs), default=0)
+
+
 @dataclass(frozen=True)
 class StartBatch:
-    """Put the job file on the phone and execute it; where a batch is at work there, after that one."""
+    """Put the job file on the phone and execute it; where a batch is at work there, after that one.
+
+    `bound_us`: after how long the agent takes any of the jobs for hung.
+    """
 
     batch: str
     job_file: str
     jobs: frozenset[str]
+    bound_us: int = 0
 
     @classmethod
     def of(cls, batch: str, jobs: Iterable[Job]) -> StartBatch:
         jobs = list(jobs)
-        return cls(batch, job_file(jobs), frozenset(job.id for job in jobs))
+        return cls(batch, job_file(jobs), frozenset(job.id for job in jobs), longest_us(jobs))
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ class FollowBatch:
 
     batch: str
     offset: int
+    bound_us: int = 0
 
 
 @dataclass(frozen=True)

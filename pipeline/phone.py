@@ -56,8 +56,10 @@ class Phone:
         """Whether the agent is there still: a phone that was reset has none."""
         return self.transport.run(f"test -x {self.agent}", _COMMAND_TIMEOUT_S).exit_code == 0
 
-    def batch(self, batch_id: str, jobs: frozenset[str] | None = None, max_celsius: float | None = None) -> PhoneBatch:
-        return PhoneBatch(self.transport, self.agent, batch_id, jobs, max_celsius)
+    def batch(
+        self, batch_id: str, jobs: frozenset[str] | None = None, max_celsius: float | None = None, bound_us: int = 0
+    ) -> PhoneBatch:
+        return PhoneBatch(self.transport, self.agent, batch_id, jobs, max_celsius, bound_us)
 
 
 def identify_android(transport: Transport) -> Identity:

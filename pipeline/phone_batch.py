@@ -17,6 +17,7 @@ from typing import Any
 
 from splitfleet.kernels.errors import DeviceError
 
+from .grace import GRACE, grace_s
 from .result_lines import MAX_LINE_BYTES, BadLine, ResultReader
 from .transport import READ_LIMIT_BYTES, STORAGE_FULL, PhoneStorageFull, Transport
 
@@ -41,7 +42,8 @@ class NewLines:
 
 class PhoneBatch:
     """One batch on a device; `agent` is the path of the agent there, `jobs` the ids of its jobs where they are known,
-    `max_celsius` the zone temperature above which the agent waits between jobs."""
+    `max_celsius` the zone temperature above which the agent waits between jobs, `bound_us` how long one job may take
+    beside its grace for building."""
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class PhoneBatch:
         batch_id: str,
         jobs: frozenset[str] | None = None,
         max_celsius: float | None = None,
+        bound_us: int = 0,
     ) -> None:
         self._transport = transport
         self._agent = agent
@@ -58,6 +61,7 @@ class PhoneBatch:
         self._reader = ResultReader(jobs)
         self._guard_celsius = max_celsius or GUARD_CELSIUS
         self.job_count = None if jobs is None else len(jobs)
+        self.bound_s = grace_s() + bound_us / 1e6
 
     @property
     def name(self) -> str:
@@ -99,6 +103,7 @@ class PhoneBatch:
         # setsid, nohup and the three redirections are all needed: less dies with adb's shell. Once the agent's process
         # id is written it is in a session of its own, and the shell may end; a fixed pause would cost each batch more.
         guard = f"export SPLITFLEET_MAX_CELSIUS=${{SPLITFLEET_MAX_CELSIUS:-{self._guard_celsius:g}}}"
+        guard += f" {GRACE}=${{{GRACE}:-{grace_s()}}}"
         run = f"{self._agent} run jobs.jsonl results.jsonl >agent.log 2>&1 & echo $! >pid; wait $!"
         go_on = '[ ! -e ../../wanted ] && [ -s next ] && cd "../$(cat next)" && mkdir begun'
         return (

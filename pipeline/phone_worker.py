@@ -233,20 +233,20 @@ class PhoneWorker(threading.Thread):
                 self._commands.put((self._session, command))
             case RemoveBatch():
                 phone.batch(command.batch).remove()
-            case StartBatch(job_file=job_file, jobs=jobs) if not self._stopping.is_set():
-                batch = phone.batch(command.batch, jobs, self._limits.max_celsius)
-                self._start(phone, batch, job_file)
-            case FollowBatch(offset=offset):
+            case StartBatch() if not self._stopping.is_set():
+                batch = self._batch(phone, command, command.jobs)
+                if self._take_turn():
+                    batch.put(command.job_file)
+                    self._begin(phone, batch)
+            case FollowBatch():
                 self._turn.take()
-                self._follow(phone, phone.batch(command.batch, max_celsius=self._limits.max_celsius), offset)
+                self._follow(phone, self._batch(phone, command), command.offset)
+
+    def _batch(self, phone: Phone, command: StartBatch | FollowBatch, jobs: frozenset[str] | None = None) -> PhoneBatch:
+        return phone.batch(command.batch, jobs, self._limits.max_celsius, command.bound_us)
 
     def _is_to_start(self) -> bool:
         return any(isinstance(command, StartBatch) for _, command in tuple(self._commands.queue))
-
-    def _start(self, phone: Phone, batch: PhoneBatch, job_file: str) -> None:
-        if self._take_turn():
-            batch.put(job_file)
-            self._begin(phone, batch)
 
     def _take_turn(self) -> bool:
         """Waits until the phone may measure and this campaign has it; False where the thread shall stop."""
@@ -301,13 +301,12 @@ class PhoneWorker(threading.Thread):
             if session != self._session:
                 continue
             match command:
-                case StartBatch(job_file=job_file, jobs=jobs):
-                    ahead = phone.batch(command.batch, jobs, self._limits.max_celsius)
-                    batch.put_next(ahead, job_file)
+                case StartBatch():
+                    ahead = self._batch(phone, command, command.jobs)
+                    batch.put_next(ahead, command.job_file)
                     self._ahead = _Ahead(ahead)
-                case FollowBatch(offset=offset):
-                    ahead = phone.batch(command.batch, max_celsius=self._limits.max_celsius)
-                    self._ahead = _Ahead(ahead, offset)
+                case FollowBatch():
+                    self._ahead = _Ahead(self._batch(phone, command), command.offset)
                 case _:
                     self._execute(phone, command)
 

@@ -24,6 +24,7 @@ from .messages import (
     RetirePhone,
     StartBatch,
     StatusChanged,
+    longest_us,
 )
 from .phone_state import PhoneState
 from .probe_jobs import read_probe
@@ -229,6 +230,13 @@ class Run:
             self._unfit.discard(label)
             self._feed(Fit(label, time.monotonic()))
 
+    def _bound_us(self, batch: str) -> int:
+        """Of a batch that was begun before this driver, or before its phone had left."""
+        for open_batch in self._ledger.open_batches(self._purpose):
+            if open_batch.id == batch:
+                return longest_us(self._ledger.jobs_of(zip(open_batch.jobs, open_batch.purposes, strict=True)))
+        return 0
+
     def _take_results(self, message: ResultsRead) -> None:
         commands: list[Instruction] = []
         for line in message.lines:
@@ -302,7 +310,7 @@ class Run:
                     jobs = self._ledger.jobs_of((task.job, task.purpose) for task in tasks)
                     self._send(phone, StartBatch.of(batch, jobs))
                 case Follow(phone=phone, batch=batch):
-                    self._send(phone, FollowBatch(batch, self._ledger.offset(batch)))
+                    self._send(phone, FollowBatch(batch, self._ledger.offset(batch), self._bound_us(batch)))
                 case Remove(phone=phone, batch=batch):
                     self._directory.present[phone].batches.discard(batch)
                     self._send(phone, RemoveBatch(batch))

@@ -17,6 +17,7 @@ from splitfleet.pipeline.jobs import Job, JobFactory
 from splitfleet.pipeline.ledger import Ledger
 from splitfleet.pipeline.messages import (
     BatchStopped,
+    FollowBatch,
     PhoneArrived,
     PhoneCommand,
     PhoneLeft,
@@ -47,6 +48,7 @@ class Phones:
         self.pacing = pacing
         self.given: dict[str, list[StartBatch]] = {}
         self.retired: list[str] = []
+        self.followed: list[FollowBatch] = []
         self.probe_ns = 1_000_000
 
     def open(self) -> None:
@@ -64,10 +66,12 @@ class Phones:
             self.given.setdefault(address, []).append(command)
         elif isinstance(command, RetirePhone):
             self.retired.append(address)
+        elif isinstance(command, FollowBatch):
+            self.followed.append(command)
 
-    def arrive(self, address: str) -> None:
+    def arrive(self, address: str, *batches: str) -> None:
         self.run.take(StatusChanged(PhoneStatus(address, PhoneState.READY)))
-        self.run.take(PhoneArrived(address, 1, f"serial-{address}", PROFILE, ()))
+        self.run.take(PhoneArrived(address, 1, f"serial-{address}", PROFILE, batches))
 
     def work(self, address: str, *, spoiled: str = "", error: str = "") -> list[str]:
         """The phone executes its batch; returns the jobs."""
@@ -110,6 +114,15 @@ def small_batches(phones: Phones) -> Phones:
     phones.ledger.close()
     phones.open()
     return phones
+
+
+def test_a_batch_that_is_taken_up_again_has_its_jobs_time(phones: Phones) -> None:
+    phones.arrive("1")
+    [batch, *_] = phones.given["1"]
+    phones.run.take(PhoneLeft("1", "unplugged"))
+    phones.arrive("1", batch.batch)
+    assert batch.bound_us == JOBS[0].bound_us > 0
+    assert phones.followed == [FollowBatch(batch.batch, 0, batch.bound_us)]
 
 
 def all_ids(jobs: list[Job]) -> list[str]:
