@@ -5,12 +5,15 @@ from __future__ import annotations
 import select
 import socket
 import time
+from pathlib import Path
 
 from adb_shell.auth.keygen import keygen
 from adb_shell.auth.sign_cryptography import CryptographySigner
 from adb_shell.exceptions import TcpTimeoutException
 from adb_shell.transport.tcp_transport import TcpTransport
 from filelock import FileLock
+
+from splitfleet.kernels.errors import UserError
 
 from .home import splitfleet_home
 
@@ -48,15 +51,24 @@ class WholeWriteTcp(TcpTransport):  # type: ignore[misc]  # adb-shell has no typ
 
 
 def host_key() -> CryptographySigner:
-    """This host's ADB key; made once, readable by its owner only."""
-    home = splitfleet_home()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = home / "adbkey"
-    with FileLock(home / "adbkey.lock"):
+    """This host's ADB key; made once, readable by its owner only. Raises UserError where it cannot be read or made."""
+    path = splitfleet_home() / "adbkey"
+    try:
+        return _host_key(path)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: this host's ADB key cannot be read or made ({error}); make it this user's again, or remove it: "
+            "a new one is made then, which each phone asks to allow"
+        ) from error
+
+
+def _host_key(path: Path) -> CryptographySigner:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with FileLock(path.with_name("adbkey.lock")):
         if not path.exists():
-            unfinished = home / "adbkey.new"
+            unfinished = path.with_name("adbkey.new")
             unfinished.touch(mode=0o600)
             keygen(str(unfinished))
-            (home / "adbkey.new.pub").replace(home / "adbkey.pub")
+            path.with_name("adbkey.new.pub").replace(path.with_name("adbkey.pub"))
             unfinished.replace(path)
     return CryptographySigner(str(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,14 +33,15 @@ _FIRST_LOOK_S = 20.0
 _END_S = 15.0  # less than the driver waits for a broker's end
 
 
-def find_places(phones: Phones, local_folder: Path, deadlines: Deadlines) -> list[PhonePlace]:
-    """The phones that are configured, and those on USB now. Raises UserError where USB cannot be looked at."""
-    places = [_adb_place(address, False, deadlines) for address in phones.tcp]
-    if phones.usb:
-        places += [_adb_place(serial, True, deadlines) for serial in usb_serials()]
+def find_places(phones: Phones, local_folder: Path, deadlines: Deadlines) -> Iterator[PhonePlace]:
+    """The phones that are configured, and then those on USB now. Raises UserError where USB cannot be looked at."""
+    for address in phones.tcp:
+        yield _adb_place(address, False, deadlines)
     if phones.local:
-        places.append(PhonePlace("local", lambda _prompt: local_transport(local_folder), lambda _: identify_host()))
-    return places
+        yield PhonePlace("local", lambda _prompt: local_transport(local_folder), lambda _: identify_host())
+    if phones.usb:
+        for serial in usb_serials():
+            yield _adb_place(serial, True, deadlines)
 
 
 def _adb_place(address: str, usb: bool, deadlines: Deadlines) -> PhonePlace:
@@ -140,9 +141,6 @@ class Broker:
         """Serves phones that are new, and leaves those that its host's configuration names no more."""
         phones = self._phones()
         folder = self._setup.local_folder or splitfleet_home() / "local-device"
-        for place in find_places(phones, folder, self._setup.deadlines):
-            if place.address not in self._workers:
-                self._serve(place)
         named = {*phones.tcp, *(["local"] if phones.local else [])}
         for address in self._named - named:
             self._workers.pop(address).stop()
@@ -150,6 +148,9 @@ class Broker:
             self._outbox.put(PhoneLeft(address, reason))
             self._outbox.put(StatusChanged(PhoneStatus(address, PhoneState.OFFLINE, reason)))
         self._named = named
+        for place in find_places(phones, folder, self._setup.deadlines):
+            if place.address not in self._workers:
+                self._serve(place)
 
     def _phones(self) -> Phones:
         """Those of the campaign and those of the host."""

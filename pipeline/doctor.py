@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from splitfleet.kernels.errors import UserError
@@ -18,11 +19,14 @@ from .transport import Deadlines
 
 def examine(phones: Phones, conditions: Conditions | None = None, deadlines: Deadlines | None = None) -> list[Finding]:
     """The host's findings, then each phone's. Every check has a deadline, so this ends whatever hangs."""
-    with tempfile.TemporaryDirectory(prefix="splitfleet-", ignore_cleanup_errors=True) as folder:
-        unseen: list[Finding] = []
+    checks, found = host_checks(), []
+    with ExitStack() as stack:
         try:
-            places = find_places(phones, Path(folder), deadlines or Deadlines())
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="splitfleet-", ignore_cleanup_errors=True))
+            for place in find_places(phones, Path(folder), deadlines or Deadlines()):
+                checks.append(phone_check(place, conditions or Conditions()))
         except UserError as error:
-            places, unseen = [], [Finding("host", "usb", Grade.PROBLEM, str(error))]
-        checks = [phone_check(place, conditions or Conditions()) for place in places]
-        return [*unseen, *run_checks([*host_checks(), *checks])]
+            found.append(Finding("host", "usb", Grade.PROBLEM, str(error)))
+        except OSError as error:
+            found.append(Finding("host", "disk", Grade.PROBLEM, f"no temporary folder can be made: {error}; free some"))
+        return [*found, *run_checks(checks)]

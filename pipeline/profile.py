@@ -118,8 +118,13 @@ def load_profiles(folder: Path) -> dict[str, DeviceProfile]:
     return profiles
 
 
+_MASK_BITS = 63
+
+
 def big_core_mask(cores: list[dict[str, Any]]) -> int:
-    """The CPUs whose maximum frequency is not the lowest; all of them where frequencies are equal or unknown."""
+    """The CPUs whose maximum frequency is not the lowest; all of them where frequencies are equal or unknown. Of a
+    host's many, those that a mask of the agent's can name."""
+    cores = [core for core in cores if core["id"] < _MASK_BITS]
     known = [core["max_khz"] for core in cores if core["max_khz"] is not None]
     slowest = min(known) if len(known) == len(cores) and len(set(known)) > 1 else None
     return sum(1 << core["id"] for core in cores if core["max_khz"] is None or core["max_khz"] != slowest)

@@ -186,8 +186,9 @@ def _remove_leftovers() -> None:
     """Removes the folders of processes that were killed and so could not do it themselves."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*-*"):
         pid = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
-        if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not _is_alive(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another command may remove it, too
+            if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not _is_alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_alive(pid: int) -> bool:

@@ -12,6 +12,7 @@
 #include "failure.hpp"
 #include "heat_guard.hpp"
 #include "job_file.hpp"
+#include "memory.hpp"
 #include "result_file.hpp"
 #include "supervisor.hpp"
 #include "system_files.hpp"
@@ -55,6 +56,7 @@ void run_batch(const std::string& jobs_path, const std::string& results_path, bo
   const auto is_open = [&](const JobLine& line) { return answered.count(line.id) == 0; };
   if (results.has_end() && std::none_of(jobs.jobs.begin(), jobs.jobs.end(), is_open)) return;
 
+  const MemoryBudget checked;  // a wrong bound is told here, once: no job would be at fault
   CoreLock lock;
   HeatGuard heat(results);
   Supervisor supervisor(jobs, results, lock, store_settings(use_cache));

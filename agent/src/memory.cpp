@@ -23,7 +23,13 @@ std::size_t machine_memory_bytes() {
 
 MemoryBudget::MemoryBudget() : limit_(machine_memory_bytes() / 2) {
   const char* chosen = std::getenv("SPLITFLEET_MAX_BYTES");
-  if (chosen != nullptr && *chosen != '\0') limit_ = std::strtoull(chosen, nullptr, 10);
+  if (chosen == nullptr || *chosen == '\0') return;
+  char* end = nullptr;
+  limit_ = std::strtoull(chosen, &end, 10);
+  if (*end != '\0' || limit_ == 0) {
+    throw AgentError(kExitUsage, "SPLITFLEET_MAX_BYTES: " + std::string(chosen) +
+                                     " is no number of bytes; give one above 0, or unset it");
+  }
 }
 
 void MemoryBudget::take(std::size_t bytes) {

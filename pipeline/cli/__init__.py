@@ -7,8 +7,10 @@ Exit codes: 0 done; 2 the user's or a phone's error, told in one message; 1 ours
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+import typer.core
 
 from splitfleet.kernels.errors import HarnessError, SplitfleetError
 
@@ -26,8 +28,21 @@ from .traces import app as trace_verbs
 from .tune import add_verbs as add_tune_verb
 from .ui import add_verbs as add_ui_verb
 
+
+class _Verbs(typer.core.TyperGroup):
+    """The verbs, each of which Ctrl-C ends with a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.secho("interrupted; the same command goes on where it stopped", err=True)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="splitfleet",
+    cls=_Verbs,
     help="Profile a fleet of phones, train latency predictors, and publish how to split layers between GPU and CPU.",
     no_args_is_help=True,
     add_completion=False,
@@ -70,6 +85,3 @@ def main() -> None:
             fg="red",
         )
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.secho("interrupted; the same command goes on where it stopped", err=True)
-        sys.exit(130)

@@ -54,7 +54,7 @@ BlockFlag = Annotated[bool, typer.Option("--block", help="Stay until ended by a 
 @app.command(epilog="Example: splitfleet host start --listen 10.0.0.5 --usb")
 def start(
     listen: ListenOption = None,
-    port: Annotated[int, typer.Option(help="The cluster's port.")] = 6379,
+    port: Annotated[int, typer.Option(help="The cluster's port.", min=1, max=65535)] = 6379,
     phone: PhonesOption = None,
     usb: UsbFlag = False,
     local: LocalFlag = False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,9 +58,10 @@ def plan(
     """Print the launch plan of an operator on a phone's GPU, as JSON."""
     from splitfleet.kernels import Device, lower, parse_operator
     from splitfleet.kernels.precision import as_precision
+    from splitfleet.pipeline.agent_info import parse_info
 
     try:
-        info = loads(device.read_text("utf-8"))
+        info = parse_info(device.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{device}: {error}; save there what `splitfleet-agent info` prints") from error
     target = Device.from_capabilities(info)

@@ -14,7 +14,7 @@ def add_verbs(app: typer.Typer) -> None:
 
 
 def ui(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 5000,
 ) -> None:
     """Open the MLflow UI on the store that campaigns write to (MLFLOW_TRACKING_URI, else runs/mlflow.db)."""
     from splitfleet.predictors.tracking_store import tracking_uri

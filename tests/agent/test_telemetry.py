@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .driver import Agent, Line
 from .jobs import cpu, linear
 
@@ -132,3 +134,13 @@ def test_a_bound_that_is_no_temperature(agent_without_opencl: Agent) -> None:
     done = agent.call("run", agent.jobs, agent.results)
     assert done.returncode == 2
     assert "SPLITFLEET_MAX_CELSIUS: warm" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["4G", "0", "much"])
+def test_a_bound_of_bytes_that_is_none(agent_without_opencl: Agent, text: str) -> None:
+    agent = agent_without_opencl.with_environment(SPLITFLEET_MAX_BYTES=text)
+    agent.write([cpu("job", linear(4, 4, 4))])
+    done = agent.call("run", agent.jobs, agent.results)
+    assert done.returncode == 2
+    assert f"SPLITFLEET_MAX_BYTES: {text}" in done.stderr
+    assert not [line for line in agent.read() if line["type"] == "result"], "no job is at fault"

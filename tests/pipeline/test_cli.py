@@ -152,6 +152,31 @@ def test_a_store_that_does_not_answer_is_named(splitfleet: Splitfleet, monkeypat
     assert "http://127.0.0.1:9" in err
 
 
+def test_ctrl_c_is_answered_with_a_word(splitfleet: Splitfleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("splitfleet.pipeline.doctor.host_checks", interrupted)
+    assert splitfleet("doctor") == (130, "", "interrupted; the same command goes on where it stopped\n")
+
+
+@pytest.mark.parametrize("port", ["0", "70000"])
+def test_a_port_that_is_none(splitfleet: Splitfleet, port: str) -> None:
+    code, _, err = splitfleet("host", "start", "--port", port)
+    assert code == 2
+    assert "Invalid value for '--port'" in err
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"opencl": {}}', "{"])
+def test_a_file_that_is_no_info(splitfleet: Splitfleet, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "info.json"
+    file.write_text(text)
+    code, _, err = splitfleet("kernels", "plan", "linear:rows=1,in=4,out=8", "--device", str(file))
+    assert code == 2
+    assert f"error: {file}: " in err
+    assert "save there what `splitfleet-agent info` prints" in " ".join(err.split())
+
+
 def test_a_verb_whose_extra_is_not_installed_names_it(splitfleet: Splitfleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
@@ -219,7 +244,7 @@ def test_a_phone_that_cannot_work_says_why(
 
 def test_kernels_plan_prints_the_plan_of_a_phone(splitfleet: Splitfleet, tmp_path: Path) -> None:
     info = tmp_path / "info.json"
-    info.write_text(json.dumps(CAPABILITIES))
+    info.write_text(json.dumps({**CAPABILITIES, "agent": {**CAPABILITIES["agent"], "compiler": "c++"}}))
     code, out, _ = splitfleet("kernels", "plan", "linear:rows=8,in=16,out=32,epilogue=relu", "--device", str(info))
     assert code == 0
     assert json.loads(out) == lower(Linear(8, 16, 32, "relu"), Device.from_capabilities(CAPABILITIES)).to_json()

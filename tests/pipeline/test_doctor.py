@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from splitfleet.kernels.errors import DeviceError
+from splitfleet.kernels.errors import DeviceError, UserError
 from splitfleet.pipeline import doctor_host
 from splitfleet.pipeline.adb_link import host_key
 from splitfleet.pipeline.broker import find_places
 from splitfleet.pipeline.campaign import Phones
 from splitfleet.pipeline.cli.output import print_table
 from splitfleet.pipeline.conditions import Conditions
+from splitfleet.pipeline.doctor import examine
 from splitfleet.pipeline.doctor_phone import phone_check
 from splitfleet.pipeline.findings import Finding, Grade, NamedCheck, run_checks
 from splitfleet.pipeline.transport import Deadlines
@@ -34,6 +35,31 @@ StartPhone = Callable[..., RunningPhone]
 def examined(address: str, tmp_path: Path) -> dict[str, Finding]:
     [place] = find_places(Phones(tcp=(address,)), tmp_path, Deadlines(authorize_s=5.0))
     return {finding.subject: finding for finding in run_checks([phone_check(place, Conditions())])}
+
+
+def test_phones_are_examined_where_usb_cannot_be(
+    home: Path, one_agent: None, start_phone: StartPhone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unusable() -> list[str]:
+        raise UserError("USB cannot be used: install libusb")
+
+    monkeypatch.setattr("splitfleet.pipeline.broker.usb_serials", unusable)
+    monkeypatch.setattr("splitfleet.pipeline.doctor.host_checks", list)
+    phone = start_phone()
+    found = examine(Phones(tcp=(phone.address,), usb=True))
+    assert (found[0].subject, found[0].text) == ("usb", "USB cannot be used: install libusb")
+    assert {finding.place for finding in found[1:]} == {phone.address}
+
+
+def test_a_full_disk_is_a_finding_of_its_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    monkeypatch.setattr("splitfleet.pipeline.doctor.host_checks", list)
+    [found] = examine(Phones(tcp=("127.0.0.1:1",)))
+    assert (found.subject, found.grade) == ("disk", Grade.PROBLEM)
+    assert "No usable temporary directory" in found.text
 
 
 def of_host(subject: str) -> list[Finding]:

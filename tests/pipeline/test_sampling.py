@@ -155,6 +155,10 @@ def test_big_cores_are_those_above_the_slowest(frequencies: list[int | None], ma
     assert big_core_mask([{"id": i, "max_khz": value} for i, value in enumerate(frequencies)]) == mask
 
 
+def test_a_hosts_many_cores_fit_the_agents_mask() -> None:
+    assert big_core_mask([{"id": number, "max_khz": None} for number in range(96)]) == (1 << 63) - 1
+
+
 @pytest.mark.parametrize(("images", "operations"), [([1024, 1024], 8), ([0, 0], 6)])
 def test_transfers_are_those_that_the_device_can_do(tmp_path: Path, images: list[int], operations: int) -> None:
     path = write_campaign(tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from splitfleet.kernels.errors import DeviceError
+from splitfleet.kernels.errors import DeviceError, UserError
 from splitfleet.pipeline.adb_transport import AdbTransport
 from splitfleet.pipeline.local_transport import LocalTransport
 from splitfleet.pipeline.transport import (
@@ -116,6 +116,13 @@ def test_the_key_is_made_once_and_private(home: Path, start_phone: StartPhone) -
         transport.run("true", 10)
         transport.close()
     assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_damaged_key_is_named(tmp_path: Path, start_phone: StartPhone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPLITFLEET_HOME", str(tmp_path))
+    (tmp_path / "adbkey").write_text("no key")
+    with pytest.raises(UserError, match=r"adbkey: this host's ADB key cannot be read or made .*remove it"):
+        AdbTransport(start_phone().address, deadlines=DEADLINES).run("true", 10)
 
 
 def test_an_unauthorized_phone(home: Path, start_phone: StartPhone) -> None:
