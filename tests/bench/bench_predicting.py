@@ -60,7 +60,7 @@ def bench_all_cuts_of_resnet50(trained: ClassModels) -> None:
 
 
 def bench_loading_a_package(trained: ClassModels, tmp_path: Path) -> None:
-    """Every byte is checked, and the golden shapes are predicted again."""
+    """Every byte is checked. Golden shapes are not predicted: `verify_package` does that."""
     table = plan_layers(synthetic.layers(60, seed=11), trained.models, synthetic.DEVICE)
     path = build_package(trained, table, tmp_path / "package.zip")
     times_s = []

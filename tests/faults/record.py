@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """One campaign that was struck by a fault. `lost`: jobs without an accepted trace that is ok. `duplicated`: jobs
-    accepted more than once. `extra_s`: its wall time beyond that of the same campaign without a fault."""
+    """One campaign that was struck by a fault. `lost`: jobs without an accepted trace that is ok, or noisy: the machine
+    was too busy for a time. `duplicated`: jobs accepted more than once. `extra_s`: its wall time beyond that of the
+    same campaign without a fault."""
 
     fault: str
     seed: int
