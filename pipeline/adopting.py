@@ -17,6 +17,7 @@ from splitfleet.predictors.litert_adopt import adopt_litert, elders_of
 from splitfleet.predictors.litert_package import KIND, open_litert_package, write_litert_package
 from splitfleet.predictors.litert_train import LitertModels
 from splitfleet.predictors.registry import PROVISIONAL, champions, register_package
+from splitfleet.predictors.signing import renew_signature
 from splitfleet.predictors.traces import read_traces
 
 from .trace_import import import_traces
@@ -67,6 +68,7 @@ def adopt_probes(
     names = tuple(elder.device_class for elder in chosen)
     about = {"elders": list(names), "shapes_probed": int(traces["operator"].nunique()), "errors": ERROR_IS_OF}
     path = write_litert_package(trained, out / "models" / f"{name}.zip", about)
+    renew_signature(path, None)
     version = register_package(path, tags={"errors": ERROR_IS_OF}).version
     return Adopted(name, path, version, names, trained.metrics)
 

@@ -18,6 +18,7 @@ from splitfleet.predictors.models import DeviceModels
 from splitfleet.predictors.package import build_package, open_package
 from splitfleet.predictors.planner import plan_layers
 from splitfleet.predictors.registry import champions, register_package
+from splitfleet.predictors.signing import renew_signature
 from splitfleet.predictors.traces import read_traces
 from splitfleet.predictors.train import ClassModels, class_models, class_traces
 from splitfleet.predictors.transfer import MOST_ELDERS, transfer_sets
@@ -27,6 +28,7 @@ from .campaign import COPY_NAME, Phones, phones_at
 from .campaign_run import campaign_of, run_campaign
 from .fleet import FleetSettings
 from .layers import LAYER_TYPES
+from .locations import new_file
 from .profile import DeviceProfile, load_profiles
 from .training import train_classes
 
@@ -63,7 +65,7 @@ def adopt_phone(
     `folder/packages/<device class>.zip`, marked provisional, and registers it under the alias `provisional`.
 
     `elders` are packages, or campaign folders; without any the champions in the registry are taken. Raises UserError
-    where there is no elder or the store cannot be used, DeviceError where the phone does not work.
+    where there is no elder, or the folder or the store cannot be used, DeviceError where the phone does not work.
     """
     phones = phones_at([address])
     known = [one for one in _models(elders) if one.backend.startswith(_BACKEND) and one.precision == "fp32"]
@@ -83,6 +85,7 @@ def adopt_phone(
     trained = class_models(given, fitted, _SEED)
     names = tuple(elder.device_class for elder in chosen)
     path = _package(trained, profile, folder, names)
+    renew_signature(path, None)
     version = register_package(path, tags={"errors": ERROR_IS_OF}).version
     return Adopted(name, path, version, names, trained.metrics)
 
@@ -102,11 +105,11 @@ def _measure(
     folder: Path, phones: Phones, count: int, threads: Sequence[int], settings: FleetSettings | None
 ) -> DeviceProfile:
     """Runs the probes' campaign, or goes on with it; returns the phone's profile."""
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / _FILE
-    if not file.exists() and (folder / COPY_NAME).exists():
-        raise UserError(f"{folder} belongs to a campaign; name another folder with --out")
-    file.write_text(campaign_text(folder.name, count, threads), "utf-8")
+    with new_file(file) as written:
+        if not file.exists() and (folder / COPY_NAME).exists():
+            raise UserError(f"{folder} belongs to a campaign; name another folder with --out")
+        written.write(campaign_text(folder.name, count, threads).encode())
     if run_campaign(file, folder, phones=phones, settings=settings).was_interrupted:
         raise KeyboardInterrupt
     profiles = load_profiles(folder / "profiles")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.errors import SplitfleetError, UserError
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 2
@@ -40,14 +42,42 @@ def pack(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> bytes:
     return _zip({**files, MANIFEST: canonical_json(content)})
 
 
-def unpack(path: Path, allowed: Callable[[str], bool]) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The files of a package, without the manifest, and the manifest. `allowed` says which names may occur.
+def write_package(path: Path, data: bytes, check: Callable[[Path], object]) -> Path:
+    """Writes a package's bytes; they appear at `path` whole, once `check` has read them, or not at all.
 
-    Raises UserError naming the file that is damaged, missing, unknown, twice there or too large.
+    Raises UserError where the file cannot be written, and what `check` raises.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        check(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(f"{path}: cannot write the package ({why}); make room or mend the folder") from error
+    finally:
+        # Below a file there is nothing to remove, which is no FileNotFoundError.
+        with suppress(OSError):
+            temporary.unlink()
+    return path
+
+
+def unpack(
+    path: Path, allowed: Callable[[str], bool], kind: str | None = None
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The files of a package, without the manifest, and the manifest. `allowed` says which names may occur, `kind` what
+    the manifest must say of itself: empty where it says nothing, as of our own kernels; None for whatever it says.
+
+    Raises UserError for another kind, or naming the file that is damaged, missing, unknown, twice there or too large.
     """
     data = _read(path)
-    files = _members(path, data, allowed)
+    files = _members(path, data)
     manifest = _manifest(path, files)
+    # First the kind: a package of another one has files that do not belong here, and is whole nonetheless.
+    _check_kind(path, manifest.get("kind", ""), kind)
+    if unknown := [name for name in files if name != MANIFEST and not allowed(name)]:
+        raise UserError(f"{path}: {unknown[0]!r} does not belong in a predictor package; {_AGAIN}")
     _check_files(path, files, manifest["files"])
     canonical = _zip(files)
     if canonical != data:
@@ -61,6 +91,41 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return unpack(path, lambda name: True)[1]
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around what reads a package's content: that is another's text, whatever its hashes say.
+
+    What content of another form raises becomes a UserError that names the package, and so does a message without it.
+    """
+    try:
+        yield
+    except SplitfleetError as error:
+        if isinstance(error, UserError) and str(path) in str(error):
+            raise
+        raise UserError(f"{path}: its content is damaged: {error}; {_AGAIN}") from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: its content is damaged ({error!r}); {_AGAIN}") from error
+
+
+def check_origin(manifest: Mapping[str, Any], sources: str) -> None:
+    """Raises what `reading` catches where a manifest does not say what its package was made from: `sources`, named."""
+    made, about = manifest["created_from"], manifest.get("provisional")
+    texts = [*made[sources], *made.get("campaigns", ()), *made.get("phones", ()), *manifest["versions"].values()]
+    texts += [one["sha256"] for one in made["training"].values()]
+    if about:
+        texts += [*about["elders"], str(about["shapes_probed"])]
+    check_texts(MANIFEST, [*texts, str(made["seed"])])
+    newest = made.get("newest_trace_us")
+    if not isinstance(newest, int | None):
+        raise TypeError(f"{MANIFEST}: newest_trace_us is {newest!r}")
+
+
+def check_texts(what: str, values: Iterable[Any]) -> None:
+    """Raises TypeError, which `reading` catches, where a value is no text."""
+    if wrong := [value for value in values if not isinstance(value, str)]:
+        raise TypeError(f"{what}: {wrong[0]!r} is no text")
+
+
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_PACKAGE_BYTES:
@@ -70,7 +135,7 @@ def _read(path: Path) -> bytes:
         raise UserError(f"{path}: cannot read the package: {error.strerror or error}") from error
 
 
-def _members(path: Path, data: bytes, allowed: Callable[[str], bool]) -> dict[str, bytes]:
+def _members(path: Path, data: bytes) -> dict[str, bytes]:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     # NotImplementedError is zipfile's for a file that asks for a later version of the format.
@@ -79,20 +144,24 @@ def _members(path: Path, data: bytes, allowed: Callable[[str], bool]) -> dict[st
     with archive:
         names = Counter(info.filename for info in archive.infolist())
         for name, count in names.items():
-            _check_name(path, name, count, allowed)
+            _check_name(path, name, count)
         if sum(info.file_size for info in archive.infolist()) > MAX_PACKAGE_BYTES:
             raise UserError(f"{path}: its files are larger than {MAX_PACKAGE_BYTES} bytes together; {_AGAIN}")
         return {info.filename: _member(path, archive, info) for info in archive.infolist()}
 
 
-def _check_name(path: Path, name: str, count: int, allowed: Callable[[str], bool]) -> None:
+def _check_name(path: Path, name: str, count: int) -> None:
     parts = PurePosixPath(name).parts
     if name.startswith("/") or "\\" in name or ":" in name or ".." in parts:
         raise UserError(f"{path}: {name!r} leads out of the package; do not trust this file")
     if count > 1:
         raise UserError(f"{path}: {name} is there twice; {_AGAIN}")
-    if name != MANIFEST and not allowed(name):
-        raise UserError(f"{path}: {name!r} does not belong in a predictor package; {_AGAIN}")
+
+
+def _check_kind(path: Path, found: Any, kind: str | None) -> None:
+    if kind is not None and found != kind:
+        own = "splitfleet"
+        raise UserError(f"{path}: a package of kind {found or own}; name one of kind {kind or own}")
 
 
 def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -109,7 +178,9 @@ def _manifest(path: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
         raise UserError(f"{path}: {MANIFEST} is missing; {_AGAIN}")
     try:
         manifest = json.loads(files[MANIFEST])
-    except ValueError as error:
+        # Python reads NaN and infinity, which JSON does not have: the bytes are then not those of any package.
+        is_canonical = canonical_json(manifest) == files[MANIFEST]
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: {MANIFEST} is damaged ({error}); {_AGAIN}") from error
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA_VERSION:
@@ -119,7 +190,7 @@ def _manifest(path: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
         )
     unsigned = {key: value for key, value in manifest.items() if key != _SELF}
     sound = manifest.get(_SELF) == _sha256(canonical_json(unsigned)) and isinstance(manifest.get("files"), dict)
-    if not sound or canonical_json(manifest) != files[MANIFEST]:
+    if not sound or not is_canonical:
         raise UserError(f"{path}: {MANIFEST} is damaged: its hash is not the one it states; {_AGAIN}")
     return dict(manifest)
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from splitfleet.kernels.litert.usc_operations import FUSED
+
 from .features import SHAPE_FEATURES, Vocabulary, take, with_codes
 
 OCCUPANCIES = (2, 8, 32)
 """Waves that a compute unit may hold at once."""
 
 _TAP_OCCUPANCY = 8
-
-FUSED = ("add", "mul", "relu", "hard_swish", "sigmoid", "other")
 
 _LAUNCH = (
     "out_width", "block_rows", "panel", "gx", "gy", "lx", "ly", "work_groups", "work_group_size", "threads",

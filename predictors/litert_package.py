@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,8 +25,9 @@ import numpy as np
 import pandas as pd
 
 from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.litert.operations import operation_from_json
 
-from .archive import canonical_json, pack, unpack
+from .archive import canonical_json, check_origin, check_texts, pack, reading, unpack, write_package
 from .golden import check_scores
 from .held_out import HELD_OUT, held_out_file, held_out_rows
 from .litert_train import GROUPS, LitertModels, LitertTraining
@@ -66,15 +66,7 @@ def write_litert_package(trained: LitertTraining, path: Path, provisional: Mappi
         "versions": {name: version(name) for name in _LIBRARIES},
         **({"provisional": dict(provisional)} if provisional else {}),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(pack(files, manifest))
-        open_litert_package(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_package(path, pack(files, manifest), open_litert_package)
 
 
 @dataclass(frozen=True)
@@ -96,38 +88,52 @@ def open_litert_package(path: Path) -> LitertModels:
 def read_litert_package(path: Path) -> LitertPackage:
     """Reads a package, checks every byte of it, and computes its golden vectors again.
 
-    Raises UserError naming the file that is damaged, missing, unknown or different.
+    Raises UserError for a package of another kind, or naming the file that is damaged, missing, unknown or different.
     """
-    files, manifest = unpack(path, lambda name: name in _FIXED or bool(_MODEL.fullmatch(name)))
-    if manifest.get("kind") != KIND:
-        raise UserError(f"{path}: no package of LiteRT predictors; name one that `splitfleet train` wrote")
+    files, manifest = unpack(path, lambda name: name in _FIXED or bool(_MODEL.fullmatch(name)), KIND)
+    with reading(path):
+        return _package(path, files, manifest)
+
+
+def _package(path: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> LitertPackage:
+    check_origin(manifest, "phones")
     predictors = {}
     for group in GROUPS:
         if f"models/{group}.json" in files and f"models/{group}.txt" in files:
             text = files[f"models/{group}.txt"].decode()
             where = f"{path}: models/{group}.json"
             predictors[group] = Predictor.from_json(_json(files, f"models/{group}.json", path), text, where)
-    by_group: dict[str, list[dict[str, Any]]] = {}
-    for vector in _json(files, "golden.json", path)["vectors"]:
-        by_group.setdefault(vector["group"], []).append(vector)
-    for group, vectors in by_group.items():
-        if group not in predictors:
-            raise UserError(f"{path}: models/{group} is missing; train again")
-        columns = list(predictors[group].feature_names)
-        frame = pd.DataFrame([vector["features"] for vector in vectors], columns=columns, dtype=np.float64)
-        what = [f"{path}: golden.json: {vector['operator']}" for vector in vectors]
-        check_scores(predictors[group], frame, vectors, what)
+    _check_golden(path, _json(files, "golden.json", path)["vectors"], predictors)
     overhead = None
     if _OVERHEAD in files:
         overhead = NetworkOverhead.from_json(_json(files, _OVERHEAD, path), f"{path}: {_OVERHEAD}")
     point = _json(files, "operating_point.json", path)
+    check_texts("operating_point.json", [point["gpu"], point["precision"]])
+    held_out = held_out_rows(_json(files, HELD_OUT, path), f"{path}: {HELD_OUT}")
+    check_texts(HELD_OUT, [*held_out["target"], *held_out["shape"]])
+    if not [operation_from_json(json.loads(shape)) for shape in held_out["shape"]]:
+        raise UserError(f"{path}: {HELD_OUT} has no shape; train again")
     return LitertPackage(
         path,
         manifest,
         LitertModels(str(manifest["device_class"]), point, predictors, overhead),
         _json(files, "metrics.json", path)["operators"],
-        held_out_rows(_json(files, HELD_OUT, path), f"{path}: {HELD_OUT}"),
+        held_out,
     )
+
+
+def _check_golden(path: Path, vectors: list[dict[str, Any]], predictors: Mapping[str, Predictor]) -> None:
+    """Computes the vectors again. Raises UserError naming the first that differs."""
+    by_group: dict[str, list[dict[str, Any]]] = {}
+    for vector in vectors:
+        by_group.setdefault(vector["group"], []).append(vector)
+    for group, own in by_group.items():
+        if group not in predictors:
+            raise UserError(f"{path}: models/{group} is missing; train again")
+        columns = list(predictors[group].feature_names)
+        frame = pd.DataFrame([vector["features"] for vector in own], columns=columns, dtype=np.float64)
+        what = [f"{path}: golden.json: {vector['operator']}" for vector in own]
+        check_scores(predictors[group], frame, own, what)
 
 
 def _golden(trained: LitertTraining) -> list[dict[str, Any]]:

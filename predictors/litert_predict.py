@@ -9,23 +9,27 @@ import pandas as pd
 from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.litert import LitertGpu
 from splitfleet.kernels.litert.operations import Operation, lower_operations, parse_operation
+from splitfleet.kernels.litert.usc_operations import FUSED
 
-from .litert_features import FUSED
 from .litert_train import GROUPS, LitertModels
 
 
 def predict_operations(models: LitertModels, texts: Sequence[str]) -> pd.DataFrame:
     """`predict_fused` of operators by their texts; nothing is fused into them.
 
-    Raises UserError for a text that is no operator, or a type not trained on.
+    Raises UserError for a text that is no operator or has an epilogue, or a type not trained on.
     """
-    return predict_fused(models, [(parse_operation(text), {}) for text in texts])
+    operations = [parse_operation(text) for text in texts]
+    for operation in operations:
+        if getattr(operation, "epilogue", "none") != "none":
+            raise UserError(f"{operation.label}: nothing is fused into an operator alone; leave its epilogue out")
+    return predict_fused(models, [(operation, {}) for operation in operations])
 
 
 def predict_fused(models: LitertModels, listed: Sequence[tuple[Operation, Mapping[str, int]]]) -> pd.DataFrame:
     """One row an operation: operator (its text), kernel, predicted_us, low_us, high_us (90 %), outside (what was seen).
 
-    Each comes with the layers fused into it, as {"add": 1}; kinds are those of `litert_features.FUSED`. Raises
+    Each comes with the layers fused into it, as {"add": 1}; kinds are those of `usc_operations.FUSED`. Raises
     UserError for a type not trained on.
     """
     operations = [operation for operation, _ in listed]

@@ -23,7 +23,7 @@ from .fitting import HeldOut
 from .learning import LearningCurve
 from .litert_features import litert_features
 from .network_overhead import NetworkOverhead
-from .observations import LEAST_SHAPES, TrainingSet
+from .observations import LEAST_SHAPES, TrainingSet, canonical_operator
 from .predictor import GPU_EXECUTION, Predictor
 
 GROUPS = {
@@ -152,7 +152,7 @@ def by_shape(data: TrainingSet, predicted: HeldOut, traces: pd.DataFrame) -> pd.
     groups = repeated.groupby("shape", sort=False)
     result = groups[["predicted_us", "low_us", "high_us"]].median()
     result["kernel"], result["outside"] = groups["kernel"].first(), groups["outside"].any()
-    measured = pd.Series(_times_us(traces), index=pd.Index([_canonical(text) for text in traces["operator"]]))
+    measured = pd.Series(_times_us(traces), index=pd.Index([canonical_operator(text) for text in traces["operator"]]))
     result["measured_us"] = measured.groupby(level=0).median()
     result = result.reset_index()
     result.insert(0, "operator", [json.loads(shape)["type"] for shape in result["shape"]])
@@ -164,7 +164,7 @@ def _training_set(rows: pd.DataFrame, vocabulary: Vocabulary | None = None) -> T
     quantities = [json.loads(text) for text in rows["quantities"]]
     keyed = pd.DataFrame(
         {
-            "shape": [_canonical(text) for text in rows["operator"]],
+            "shape": [canonical_operator(text) for text in rows["operator"]],
             "fused": [_fusion(of_row) for of_row in quantities],
             "kernel": rows["kernel"].to_numpy(),
             "quantities": rows["quantities"].to_numpy(),
@@ -196,10 +196,6 @@ def _times_us(rows: pd.DataFrame) -> list[float]:
     """Of each trace the median over its repetitions, in us."""
     pairs = zip(rows["start_ns"], rows["end_ns"], strict=True)
     return [float(np.median(np.asarray(end) - np.asarray(start))) / 1e3 for start, end in pairs]
-
-
-def _canonical(operator: str) -> str:
-    return json.dumps(json.loads(operator), sort_keys=True, separators=(",", ":"))
 
 
 def _only(traces: pd.DataFrame, column: str) -> str:

@@ -13,12 +13,13 @@ from threadpoolctl import threadpool_limits
 
 from splitfleet.kernels import Precision
 from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.precision import as_precision
 from splitfleet.kernels.tuning import Tuning
 
 from .checked_joins import CheckedJoins
 from .interference import Interference
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, Floats, Predictor, cpu_target, threads_of
-from .split_table import JOINS, Join, as_precision
+from .split_table import JOINS, Join
 
 SCHEMA_VERSION = 3
 _WORKERS = 2
@@ -129,10 +130,6 @@ class DeviceModels:
     def ratios(self, name: str) -> Floats:
         return np.array(self.error_ratios[name])
 
-    def typical_error(self, name: str) -> float:
-        """The median absolute relative error, as a fraction, of the target `name` or of GPU."""
-        return float(np.median(np.abs(1.0 / self.ratios(name) - 1.0)))
-
     def constants_json(self) -> dict[str, Any]:
         """All but the predictors, as JSON."""
         return {
@@ -158,13 +155,13 @@ class DeviceModels:
         try:
             ratios = {name: tuple(map(float, values)) for name, values in data["error_ratios"].items()}
             costs, precision = JoinCosts.from_json(data["costs"]), as_precision(data["precision"])
-            tuning = None if data["tuning"] is None else Tuning.from_json(data["tuning"], where)
+            tuning = None if data["tuning"] is None else Tuning.from_json(data["tuning"])
             interference = Interference.from_json(data["interference"])
             models = cls(
                 data["device_class"], data["backend"], predictors, costs, ratios, precision, tuning, interference
             )
             named = set(data["targets"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
             raise UserError(f"{where}: damaged: {error!r}; get the package again") from error
         needed = {GPU_EXECUTION, GPU_DISPATCH, *(cpu_target(count) for count in models.thread_counts)}
         if named != set(predictors) or not needed <= named or not models.thread_counts:

@@ -144,7 +144,7 @@ def _cpu_set(rows: pd.DataFrame, target: str, time_us: Floats) -> TrainingSet:
 
 def _observations(rows: pd.DataFrame, time_us: Floats) -> tuple[pd.DataFrame, list[str], Floats, Floats]:
     """One row a shape, in the order of the shapes' text: a first trace, the median of its times, their number."""
-    keyed = rows.assign(shape=[_canonical(text) for text in rows["operator"]], time_us=time_us)
+    keyed = rows.assign(shape=[canonical_operator(text) for text in rows["operator"]], time_us=time_us)
     groups = keyed.sort_values(["shape", "job_id", "phone"], kind="stable").groupby("shape", sort=True)
     first = groups.first()
     times, repeats = groups["time_us"].median(), groups["time_us"].count()
@@ -152,7 +152,8 @@ def _observations(rows: pd.DataFrame, time_us: Floats) -> tuple[pd.DataFrame, li
     return first, names, times.to_numpy(np.float64), np.asarray(repeats, dtype=np.float64)
 
 
-def _canonical(operator: str) -> str:
+def canonical_operator(operator: str) -> str:
+    """An operator's JSON text as shapes are told apart by it."""
     return json.dumps(json.loads(operator), sort_keys=True, separators=(",", ":"))
 
 

@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -32,7 +31,7 @@ import pandas as pd
 from splitfleet.kernels import Device, Operator, describe_many, lower_many
 from splitfleet.kernels.errors import HarnessError, UserError
 
-from .archive import canonical_json, pack, unpack
+from .archive import canonical_json, check_origin, check_texts, pack, reading, unpack, write_package
 from .golden import check_golden, golden_vectors
 from .held_out import HELD_OUT, held_out_file, held_out_rows
 from .models import DeviceModels
@@ -132,20 +131,6 @@ def build_package(
         raise UserError(f"{path}: the split table is of {table.device_class}, the models of {models.device_class}")
     if _has_key(trained.profile, "serial"):
         raise HarnessError(f"{path}: the device profile carries a serial; a package must not")
-    files = {
-        "profile.json": canonical_json(trained.profile),
-        "operating_point.json": canonical_json(trained.operating_point),
-        "constants.json": canonical_json(models.constants_json()),
-        "split_table.json": canonical_json(table.to_json()),
-        "split_table.bin": encode_split_table(table),
-        "golden.json": canonical_json(golden_vectors(models.predictors, trained.training)),
-        "metrics.json": canonical_json({"schema": 1, "targets": trained.metrics}),
-        HELD_OUT: held_out_file(trained.held_out),
-        "proof.json": canonical_json({"schema": 1, **(proof or {})}),
-    }
-    files |= _headers()
-    for predictor in models.predictors.values():
-        files |= {f"models/{name}": data for name, data in predictor.to_files().items()}
     data = {name: {"sha256": data.sha256, "shapes": len(data.shapes)} for name, data in trained.training.items()}
     manifest = {
         "device_class": models.device_class,
@@ -158,23 +143,22 @@ def build_package(
         "versions": {name: _version(name) for name in _LIBRARIES},
         **({"provisional": dict(provisional)} if provisional else {}),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(pack(files, manifest))
-        verify_package(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_package(path, pack(_files(trained, table, proof or {}), manifest), verify_package)
 
 
 def open_package(path: Path) -> Package:
     """Reads a package and checks every byte of it against its manifest.
 
-    Raises UserError naming the file that is damaged, missing, unknown, twice there or too large.
+    Raises UserError for a package of another kind, or naming the file that is damaged, missing, unknown, twice there or
+    too large.
     """
-    files, manifest = unpack(path, _is_allowed)
+    files, manifest = unpack(path, _is_allowed, kind="")
+    with reading(path):
+        return _package(path, files, manifest)
+
+
+def _package(path: Path, files: Mapping[str, bytes], manifest: dict[str, Any]) -> Package:
+    check_origin(manifest, "campaigns")
     where = {name: f"{path}: {name}" for name in files}
     content = {}
     for name in (f"{stem}.json" for stem in _FIXED):
@@ -190,6 +174,8 @@ def open_package(path: Path) -> Package:
         raise UserError(f"{path}: manifest.json, constants.json and split_table.json name different device classes")
     if (table.backend, table.precision) != (models.backend, models.precision):
         raise UserError(f"{path}: constants.json and split_table.json name different backends or precisions")
+    held_out = held_out_rows(content["held_out.json"], where["held_out.json"])
+    check_texts(HELD_OUT, [*held_out["target"], *held_out["shape"]])
     return Package(
         path,
         manifest,
@@ -199,7 +185,7 @@ def open_package(path: Path) -> Package:
         table,
         content["metrics.json"]["targets"],
         content["golden.json"]["vectors"],
-        held_out_rows(content["held_out.json"], where["held_out.json"]),
+        held_out,
         content["proof.json"],
     )
 
@@ -210,8 +196,29 @@ def verify_package(path: Path) -> Package:
     Raises UserError naming the file that differs.
     """
     package = open_package(path)
-    check_golden(package.golden, package.models, package.device, f"{path}: golden.json")
+    with reading(path):
+        check_golden(package.golden, package.models, package.device, f"{path}: golden.json")
     return package
+
+
+def _files(trained: ClassModels, table: SplitTable, proof: Mapping[str, Any]) -> dict[str, bytes]:
+    """All files of a package but the manifest."""
+    models = trained.models
+    files = {
+        "profile.json": canonical_json(trained.profile),
+        "operating_point.json": canonical_json(trained.operating_point),
+        "constants.json": canonical_json(models.constants_json()),
+        "split_table.json": canonical_json(table.to_json()),
+        "split_table.bin": encode_split_table(table),
+        "golden.json": canonical_json(golden_vectors(models.predictors, trained.training)),
+        "metrics.json": canonical_json({"schema": 1, "targets": trained.metrics}),
+        HELD_OUT: held_out_file(trained.held_out),
+        "proof.json": canonical_json({"schema": 1, **proof}),
+    }
+    files |= _headers()
+    for predictor in models.predictors.values():
+        files |= {f"models/{name}": data for name, data in predictor.to_files().items()}
+    return files
 
 
 def _is_allowed(name: str) -> bool:

@@ -164,14 +164,9 @@ def plan_operators(
     return {each.operator: plan_curves(each, models, device, known.get(each.operator, ())) for each in curves}
 
 
-def plan_layers(
-    operators: Iterable[Operator],
-    models: DeviceModels,
-    device: Device,
-    calibrations: Calibrations | None = None,
-) -> SplitTable:
-    """The split table of these operators, each taken once."""
-    plans = plan_operators(operators, models, device, calibrations).values()
+def plan_layers(operators: Iterable[Operator], models: DeviceModels, device: Device) -> SplitTable:
+    """The split table of these operators, each taken once, as the predictors alone plan them."""
+    plans = plan_operators(operators, models, device).values()
     entries = [SplitEntry(plan.decision) for plan in plans]
     return SplitTable.of(models.device_class, models.backend, entries, models.precision)
 

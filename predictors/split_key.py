@@ -15,7 +15,6 @@ from splitfleet.kernels.operators import POOL_MODES
 OPERATOR_TYPES = ("linear", "conv2d", "depthwise_conv2d", "pool2d")
 WINDOW_WORDS = 6
 WORDS = 10
-CHANNELS_WORD = 7
 ROWS_WORD = 9
 OCTAVE = 256
 """Distances are in 256ths of a doubling."""

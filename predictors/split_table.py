@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from splitfleet.kernels import PRECISIONS, Operator, Precision
+from splitfleet.kernels import Operator, Precision
 from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.precision import as_precision
 
 from .split_entry import (
     JOINS,
@@ -49,7 +50,6 @@ __all__ = [
     "SplitDecision",
     "SplitEntry",
     "SplitTable",
-    "as_precision",
     "split_table_text",
 ]
 
@@ -122,15 +122,8 @@ class SplitTable:
         try:
             entries = [SplitEntry.from_json(item) for item in data["entries"]]
             return cls.of(data["device_class"], data["backend"], entries, as_precision(data["precision"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
             raise UserError(f"{where}: damaged split table: {error!r}; get the package again") from error
-
-
-def as_precision(name: str) -> Precision:
-    """The precision of this name. Raises ValueError for an unknown one."""
-    if name not in PRECISIONS:
-        raise ValueError(f"unknown precision {name!r}; known: {', '.join(PRECISIONS)}")
-    return PRECISIONS[PRECISIONS.index(name)]
 
 
 def split_table_text(table: SplitTable) -> str:

@@ -12,6 +12,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.precision import as_precision
 
 from .split_key import WORDS, epilogue_index, operator_of, shape_hash, type_index, window_hash, words_of
 from .split_nearest import NearestIndex, nearest_bytes
@@ -24,7 +25,6 @@ from .split_table import (
     SplitDecision,
     SplitEntry,
     SplitTable,
-    as_precision,
 )
 
 BINARY_VERSION = 5
@@ -79,7 +79,7 @@ def decode_split_table(data: bytes, where: str = "split table") -> SplitTable:
         ends = list(accumulate(name_sizes, initial=names_at))
         device_class, backend, precision_name = (data[start:end].decode() for start, end in pairwise(ends))
         table = SplitTable.of(device_class, backend, entries, as_precision(precision_name))
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, UserError) as error:
         raise UserError(f"{where}: damaged binary split table: {error!r}; get the package again") from error
     if encode_split_table(table) != data:
         raise UserError(

@@ -58,11 +58,10 @@ class ClassRun:
 
 @dataclass(frozen=True)
 class TrainingRuns:
-    """The MLflow run ids of one training: the campaign's, each device class's, and each Booster's model URI."""
+    """The MLflow run ids of one training: the campaign's, and each device class's."""
 
     campaign_run: str
     class_runs: dict[str, str]
-    model_uris: dict[tuple[str, str], str]
 
 
 def log_runs(classes: Sequence[ClassRun], campaign: str, note: str, training: str, runtime: str) -> TrainingRuns:
@@ -75,7 +74,7 @@ def log_runs(classes: Sequence[ClassRun], campaign: str, note: str, training: st
     experiment = experiment_id(mlflow)
     with store_errors():
         remove_unfinished(mlflow.MlflowClient(), experiment, training)
-    class_runs, model_uris = {}, {}
+    class_runs = {}
     common = {"campaign": campaign, "runtime": runtime, "git_revision": git_revision()}
     tags = {**common, "level": "campaign", TRAINING_TAG: training}
     with (
@@ -91,8 +90,8 @@ def log_runs(classes: Sequence[ClassRun], campaign: str, note: str, training: st
                 for predictor in one.predictors:
                     tags = {**common, "level": "predictor", "device_class": one.device_class, "target": predictor.name}
                     with _nested(mlflow, experiment, predictor.name, predictor.note, tags):
-                        model_uris[one.device_class, predictor.name] = _log_predictor(mlflow, one, predictor)
-    return TrainingRuns(top.info.run_id, class_runs, model_uris)
+                        _log_predictor(mlflow, one, predictor)
+    return TrainingRuns(top.info.run_id, class_runs)
 
 
 def _nested(mlflow: ModuleType, experiment: str, name: str, note: str, tags: Mapping[str, str]) -> Any:
@@ -108,7 +107,7 @@ def _log_class(mlflow: ModuleType, one: ClassRun) -> None:
         mlflow.log_dict(content, name)
 
 
-def _log_predictor(mlflow: ModuleType, one: ClassRun, run: PredictorRun) -> str:
+def _log_predictor(mlflow: ModuleType, one: ClassRun, run: PredictorRun) -> None:
     predictor, data = run.predictor, run.data
     rows = with_flops(run.held_out, data)
     mlflow.log_params(
@@ -137,7 +136,6 @@ def _log_predictor(mlflow: ModuleType, one: ClassRun, run: PredictorRun) -> str:
     mlflow.log_text(canonical_json(predictor.to_json()).decode(), "predictor.json")
     mlflow.log_text(rows.to_csv(index=False), "held_out.csv")
     _log_plots(mlflow, run, rows)
-    return str(info.model_uri)
 
 
 _OF_A_PART = ("n", "mape", "within_10", "coverage_90")

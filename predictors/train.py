@@ -16,6 +16,7 @@ import pandas as pd
 
 from splitfleet.kernels import operator_from_json
 from splitfleet.kernels.errors import UserError
+from splitfleet.kernels.precision import as_precision
 from splitfleet.kernels.tuning import Tuning
 
 from .breakdown import held_out_metrics
@@ -27,7 +28,6 @@ from .learning import LearningCurve
 from .models import GPU, QUANTILE_LEVELS, DeviceModels
 from .observations import TrainingSet, join_costs, training_sets
 from .predictor import GPU_DISPATCH, GPU_EXECUTION, threads_of
-from .split_table import as_precision
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -86,13 +86,16 @@ def fault(
         "job": job,
         "after_seconds": after_seconds,
     }
+    _give_fault(root, {key: value for key, value in given.items() if value is not None})
+
+
+def _give_fault(root: Path, given: dict[str, Any]) -> None:
     try:
-        order = ORDERS.validate_python({key: value for key, value in given.items() if value is not None})
-        typer.echo(give_order(root, order))
+        typer.echo(give_order(root, ORDERS.validate_python(given)))
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(step) for step in problem["loc"])
-        _stop(UserError(f"fault {kind}: {where}: {problem['msg']}"))
+        _stop(UserError(f"fault {given['kind']}: {where}: {problem['msg']}"))
     except SplitfleetError as error:
         _stop(error)
 

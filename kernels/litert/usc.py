@@ -30,8 +30,9 @@ OPERATIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """Operations that are read; other rows of the file are passed over."""
 
 _KEYS = ("Input_shape", "Input_channel", "Output_shape", "Stride", "Kernel", "Filter", "FLOPS")
-_COLUMNS = ("model", "operation", "feature")
-_LATENCY, _KERNEL = "|gpu|float", "|gpu|kernel"
+COLUMNS = ("model", "operation", "feature")
+LATENCY, KERNEL = "|gpu|float", "|gpu|kernel"
+"""A phone's columns are its name and these."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ def _rows(path: Path, lines: Iterator[str]) -> Iterator[Recorded]:
     reader = csv.DictReader(lines, strict=True)
     try:
         columns = reader.fieldnames or []
-        phones = [name.removesuffix(_KERNEL) for name in columns if name.endswith(_KERNEL)]
-        needed = [*_COLUMNS, *(phone + _LATENCY for phone in phones)]
+        phones = [name.removesuffix(KERNEL) for name in columns if name.endswith(KERNEL)]
+        needed = [*COLUMNS, *(phone + LATENCY for phone in phones)]
         if missing := [name for name in needed if name not in columns]:
             raise UserError(f"no column {', '.join(missing)}: expected USC's tflite_cnn_ops_gpu.csv")
         if not phones:
-            raise UserError(f"no column PHONE{_KERNEL}: expected USC's tflite_cnn_ops_gpu.csv")
+            raise UserError(f"no column PHONE{KERNEL}: expected USC's tflite_cnn_ops_gpu.csv")
         for row in reader:
             if None in row or None in row.values():
                 raise UserError(f"not {len(columns)} fields, as the first line has")
@@ -139,7 +140,7 @@ def padding_of(side: int, kernel: int, stride: int, output: int) -> int:
 
 def _recorded(line: int, row: dict[str, str], operator: Operator, phones: list[str]) -> Iterator[Recorded]:
     for phone in phones:
-        latency, kernel = row[phone + _LATENCY], row[phone + _KERNEL]
+        latency, kernel = row[phone + LATENCY], row[phone + KERNEL]
         if not latency and not kernel:
             continue
         try:

@@ -17,15 +17,13 @@ from splitfleet.kernels.errors import UserError
 from splitfleet.kernels.operators import Pool2d
 
 from .operations import Concat, GroupedConv2d, Mean, Operation
-from .usc import OPERATIONS, operator_of, padding_of, sizes_of
+from .usc import COLUMNS, KERNEL, LATENCY, OPERATIONS, operator_of, padding_of, sizes_of
 
 FUSED = ("add", "mul", "relu", "hard_swish", "sigmoid", "other")
 """The layers that the delegate links to an operation, as its kernel's name tells; `other` is any not named here."""
 
 _LINKED = re.compile(r"_linked_:_([a-z_]+?)(?=_\d|$)")
 _PAIR = "depthwise_conv_plus"
-_COLUMNS = ("model", "operation", "feature")
-_LATENCY, _KERNEL = "|gpu|float", "|gpu|kernel"
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def _read(path: Path, lines: Iterator[str], phone: str) -> PhoneRows:
         for row in reader:
             if None in row or None in row.values():
                 raise UserError(f"not {len(reader.fieldnames or [])} fields, as the first line has")
-            time_us, kernel = _time_us(row, phone), row.get(phone + _KERNEL, "")
+            time_us, kernel = _time_us(row, phone), row.get(phone + KERNEL, "")
             listed += _listed(row, kernel)
             if time_us is None:
                 untimed += 1
@@ -118,15 +116,15 @@ def _listed(row: dict[str, str], kernel: str) -> list[Listed]:
 
 
 def _check_columns(columns: list[str], phone: str) -> None:
-    if missing := [name for name in _COLUMNS if name not in columns]:
+    if missing := [name for name in COLUMNS if name not in columns]:
         raise UserError(f"no column {', '.join(missing)}: expected USC's tflite_cnn_ops_gpu.csv")
-    if phone + _LATENCY not in columns:
-        phones = [name.removesuffix(_LATENCY) for name in columns if name.endswith(_LATENCY)]
-        raise UserError(f"no column {phone}{_LATENCY}; the file has these phones: {', '.join(phones) or 'none'}")
+    if phone + LATENCY not in columns:
+        phones = [name.removesuffix(LATENCY) for name in columns if name.endswith(LATENCY)]
+        raise UserError(f"no column {phone}{LATENCY}; the file has these phones: {', '.join(phones) or 'none'}")
 
 
 def _time_us(row: dict[str, str], phone: str) -> float | None:
-    text = row[phone + _LATENCY].strip()
+    text = row[phone + LATENCY].strip()
     if not text:
         return None
     try:

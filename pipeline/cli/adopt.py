@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from splitfleet.kernels.errors import UserError
 
 from .output import JsonFlag, print_json, print_table
+
+if TYPE_CHECKING:
+    from splitfleet.pipeline.adopting import Adopted
 
 
 def add_verb(app: typer.Typer) -> None:
@@ -60,7 +63,11 @@ def adopt(
         adopted = adopt_probes(probes, folder, format=format, phone=name, gpu=gpu, elders=elder)
     if json:
         print_json(adopted.to_json())
-        return
+    else:
+        _show(adopted)
+
+
+def _show(adopted: Adopted) -> None:
     print_table(
         f"{adopted.device_class}: errors by {adopted.errors}",
         ["predictor ", "shapes", "MAPE", "median", "within 10 %", "in 90 % intervals"],

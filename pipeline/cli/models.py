@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +13,6 @@ from .campaign import PhoneOption
 from .host import ClusterOption
 from .output import JsonFlag, print_json, print_table
 from .packages import SigningKeyOption
-
-if TYPE_CHECKING:
-    from splitfleet.kernels import Operator
 
 Folder = Annotated[Path, typer.Argument(help="A campaign's folder, as runs/demo.", show_default=False)]
 
@@ -145,9 +142,10 @@ def predict(
     """Predict an operator's or a whole network's times on a device, and the splits with the least expected time."""
     if (op is None) == (model is None):
         raise UserError("predict takes either --op or --model")
-    from splitfleet.kernels import parse_operator
+    if op is not None:
+        from splitfleet.kernels.litert.operations import parse_operation
 
-    operator = None if op is None else parse_operator(op)
+        parse_operation(op)  # a typo is told before the registry is asked
     path = Path(device)
     if not path.is_file():
         from splitfleet.predictors.registry import champion_package
@@ -163,14 +161,45 @@ def predict(
         from .network import show_network
 
         show_network(times)
-    elif operator is not None:
-        _predict_operator(path, operator, json)
+    elif op is not None:
+        _predict_operator(path, op, json)
 
 
-def _predict_operator(path: Path, operator: Operator, json: bool) -> None:
+def _predict_operator(path: Path, op: str, json: bool) -> None:
+    from splitfleet.predictors.archive import read_manifest
+    from splitfleet.predictors.litert_package import KIND
+
+    if read_manifest(path).get("kind") == KIND:
+        _predict_litert(path, op, json)
+    else:
+        _predict_own(path, op, json)
+
+
+def _predict_litert(path: Path, op: str, json: bool) -> None:
+    """LiteRT runs an operator on the GPU alone, so there is nothing to split."""
+    from splitfleet.predictors.litert_package import open_litert_package
+    from splitfleet.predictors.litert_predict import predict_operations
+
+    models = open_litert_package(path)
+    [found] = predict_operations(models, [op]).to_dict("records")
+    if json:
+        print_json({"device_class": models.device_class, "prediction": found})
+        return
+    times = f"{found['predicted_us']:.0f} µs ({found['low_us']:.0f} to {found['high_us']:.0f})"
+    print_table(
+        f"{found['operator']} on {models.device_class}, with LiteRT",
+        ["processor ", "predicted"],
+        [[f"gpu, by {found['kernel']}", times]],
+    )
+    if found["outside"]:
+        typer.echo("the operator lies outside what was measured")
+
+
+def _predict_own(path: Path, op: str, json: bool) -> None:
+    from splitfleet.kernels import parse_operator
     from splitfleet.predictors.package import open_package
 
-    package = open_package(path)
+    operator, package = parse_operator(op), open_package(path)
     prediction, decision = package.predict(operator), package.plan(operator)
     if json:
         found = {"prediction": prediction.to_json(), "plan": decision.to_json()}

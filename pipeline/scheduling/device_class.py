@@ -42,11 +42,6 @@ class DeviceClass:
     _slowdown: float = 1.0
 
     @property
-    def waiting(self) -> int:
-        """How many jobs wait for any phone."""
-        return len(self._waiting)
-
-    @property
     def waiting_sisters(self) -> int:
         """How many jobs wait for a second phone."""
         return self._sisters.count

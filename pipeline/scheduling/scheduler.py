@@ -79,10 +79,6 @@ class Scheduler:
         """Whether some phone that is there has a batch, or will take one by itself: it is unfit or rests."""
         return self._board.phones.is_busy
 
-    def waiting(self, device_class: str) -> int:
-        """How many jobs of the class wait."""
-        return self._board.classes[device_class].waiting if device_class in self._board.classes else 0
-
     def waiting_sisters(self) -> dict[str, int]:
         """By device class, how many jobs wait for a second phone."""
         return {name: found.waiting_sisters for name, found in self._board.classes.items() if found.waiting_sisters}

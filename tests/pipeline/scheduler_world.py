@@ -292,13 +292,16 @@ class World:
         repeats = self.books.count("invalidated")
         assert all(n <= MAX_REPEATS for task, n in repeats.items() if task.purpose != PROBE)
         assert not (self.scheduler.is_finished and self.leases()), "ended while something is leased"
-        for name in set(self.phones.values()):
-            total = sum(job.device_class == name for job in self.jobs)
-            taken = [each for each in (*main, *self.books.leased("measure")) if self.phones[each.phone] == name]
-            assert self.scheduler.waiting(name) == total - len(taken), "a job is lost"
+        waiting = {job.device_class for job in self.waiting()}
+        assert not (self.scheduler.is_finished and waiting), "a job is lost"
         for phone in self.present - self.unfit - self.resting.keys() - self.working.keys():
-            assert not self.scheduler.waiting(self.phones[phone]), f"{phone} is idle while jobs wait"
+            assert self.phones[phone] not in waiting, f"{phone} is idle while jobs wait, or one is lost"
             assert not self.sisters_for(phone), f"{phone} is idle while sisters wait"
+
+    def waiting(self) -> list[WaitingJob]:
+        """The jobs that are neither measured nor on a phone."""
+        taken = {each.task.job for each in (*self.books.accepted("measure"), *self.books.leased("measure"))}
+        return [job for job in self.jobs if job.id not in taken]
 
     def leases(self) -> list[Attempt]:
         return [each for each in self.books.attempts if each.state == "leased"]

@@ -12,7 +12,8 @@ import pytest
 from splitfleet.pipeline.cli import main
 from splitfleet.pipeline.litert_training import with_networks
 from splitfleet.predictors.litert_package import write_litert_package
-from splitfleet.predictors.litert_train import train_litert
+from splitfleet.predictors.litert_predict import predict_operations
+from splitfleet.predictors.litert_train import LitertModels, train_litert
 from splitfleet.predictors.traces import read_traces
 
 from ..kernels.litert.recordings import HEADER, write
@@ -88,6 +89,25 @@ def test_from_measured_networks_to_a_prediction(
     shown = capsys.readouterr().out
     assert "WhoKnows" in shown
     assert "without a time: " in shown
+    one_operator(package, trained.models, monkeypatch, capsys)
+
+
+def one_operator(
+    package: Path, models: LitertModels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """LiteRT's package predicts an operator too, with nothing to split."""
+    text = "conv2d:h=14,w=14,in=64,out=8000,k=1,stride=1,pad=0"
+    [row] = predict_operations(models, [text]).to_dict("records")
+    assert run(monkeypatch, "predict", package, "--op", text, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"device_class": models.device_class, "prediction": row}
+    assert (row["operator"], row["outside"]) == (text, True)
+    assert run(monkeypatch, "predict", package, "--op", text) == 0
+    shown = capsys.readouterr().out
+    assert f"{row['predicted_us']:.0f} µs ({row['low_us']:.0f} to {row['high_us']:.0f})" in shown
+    assert "the operator lies outside what was measured" in shown
+    assert run(monkeypatch, "predict", package, "--op", "mean:height=7,width=7,channels=64") == 2
+    assert "its predictors were not trained on mean" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import tracemalloc
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from splitfleet.kernels.errors import UserError
-from splitfleet.predictors.any_package import open_any
-from splitfleet.predictors.archive import MANIFEST, canonical_json, pack
+from splitfleet.predictors.any_package import open_any, open_or_none
+from splitfleet.predictors.archive import MANIFEST, canonical_json, pack, unpack
+from splitfleet.predictors.litert_package import read_litert_package, write_litert_package
+from splitfleet.predictors.litert_train import train_litert
+from splitfleet.predictors.package import open_package
+from splitfleet.predictors.package_diff import diff_packages
+
+from .test_litert_models import traces_of
 
 _FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 _MEMORY_BYTES = 64 << 20
@@ -25,6 +34,21 @@ NAMES = st.one_of(
     ),
     st.text(st.characters(blacklist_categories=("Cs",)), max_size=20),
 )
+
+
+OTHERS: list[Any] = [None, 0, -1, 0.5, 1e308, 2**70, True, "x", [], ["x"], [1], {}, {"a": 1}]
+"""What may stand in a package in place of anything else."""
+
+
+@pytest.fixture(scope="module")
+def litert_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_litert_package(train_litert(traces_of(40, 1), seed=3), tmp_path_factory.mktemp("litert") / "made.zip")
+
+
+def contents(package: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """A package's files, and the fields of its manifest, from which `pack` makes one with hashes that agree."""
+    files, manifest = unpack(package, lambda name: True)
+    return files, {name: manifest[name] for name in manifest.keys() - {"schema", "files", "manifest_sha256"}}
 
 
 def refused(path: Path, data: bytes) -> str:
@@ -96,3 +120,98 @@ def test_a_bomb_costs_no_memory(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < _MEMORY_BYTES
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5000])
+def test_a_manifest_with_what_is_no_number(tmp_path: Path, number: str) -> None:
+    """Python reads these, and does not write them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(MANIFEST, f'{{"schema": 2, "files": {{}}, "x": {number}}}')
+    assert "manifest.json is damaged" in refused(tmp_path / "p.zip", buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", b"{}"),
+        ("golden.json", b"{}"),
+        ("golden.json", b'{"vectors": [1]}'),
+        ("proof.json", b"{"),
+        ("proof.json", b"\xff"),
+        ("proof.json", b"[" * 100_000),
+        ("profile.json", b'{"capabilities": {"opencl": null}}'),
+        ("held_out.json", b'{"schema": 1, "target": [1], "shape": [1], "measured_us": [1], "predicted_us": [1]}'),
+        ("models/cpu_t1.txt", b"\xff"),
+        ("models/cpu_t1.txt", b"no trees"),
+        ("models/x.txt", b""),
+        ("models/x.json", b"{}"),
+    ],
+)
+def test_content_that_its_hash_vouches_for(package_file: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    files, manifest = contents(package_file)
+    message = refused(tmp_path / "p.zip", pack({**files, name: content}, manifest))
+    assert "its hash is not" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", b"{}"),
+        ("golden.json", b"{}"),
+        ("golden.json", b'{"vectors": [{"group": "products"}]}'),
+        ("operating_point.json", b"{}"),
+        ("operating_point.json", b"[1]"),
+        ("held_out.json", b'{"schema": 1, "target": [], "shape": [], "measured_us": [], "predicted_us": []}'),
+        ("overhead.json", b"["),
+        ("models/products.txt", b"\xff"),
+    ],
+)
+def test_content_of_litert_that_its_hash_vouches_for(
+    litert_file: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    files, manifest = contents(litert_file)
+    message = refused(tmp_path / "p.zip", pack({**files, name: content}, manifest))
+    assert "its hash is not" not in message
+
+
+@_FEW
+@given(data=st.data())
+@pytest.mark.parametrize("kind", ["own", "litert"])
+def test_a_value_in_place_of_another(
+    package_file: Path, litert_file: Path, tmp_path: Path, kind: str, data: st.DataObject
+) -> None:
+    """With hashes that agree a package may say anything: it is refused, or can be compared with itself."""
+    files, manifest = contents(package_file if kind == "own" else litert_file)
+    name = data.draw(st.sampled_from([MANIFEST, *(name for name in files if name.endswith(".json"))]))
+    whole = manifest if name == MANIFEST else json.loads(files[name])
+    *above, last = data.draw(st.sampled_from(list(places(whole))))
+    part = whole
+    for step in above:
+        part = part[step]
+    part[last] = data.draw(st.sampled_from(OTHERS))
+    path = tmp_path / "p.zip"
+    path.write_bytes(pack(files if name == MANIFEST else {**files, name: canonical_json(whole)}, manifest))
+    if (package := open_or_none(path)) is None:
+        refused(path, path.read_bytes())
+    else:
+        assert package.mapes
+        assert not diff_packages(package, package).decisions
+
+
+def places(data: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where values stand in JSON, down to the third level, of lists the first two."""
+    steps = list(data) if isinstance(data, dict) else range(min(len(data), 2)) if isinstance(data, list) else ()
+    for step in steps if len(at) < 3 else ():
+        yield (*at, step)
+        yield from places(data[step], (*at, step))
+
+
+def test_a_package_of_another_kind_is_named_as_such(package_file: Path, litert_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"synthetic\.zip: a package of kind splitfleet; name one of kind litert"):
+        read_litert_package(package_file)
+    files, manifest = contents(litert_file)
+    path = tmp_path / "p.zip"
+    path.write_bytes(pack({**files, "overhead.json": b"{}"}, manifest))  # a name that our own packages do not have
+    with pytest.raises(UserError, match=r"p\.zip: a package of kind litert; name one of kind splitfleet"):
+        open_package(path)

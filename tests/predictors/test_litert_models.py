@@ -22,6 +22,8 @@ from splitfleet.predictors.litert_train import LitertTraining, evaluate_litert, 
 from splitfleet.predictors.metrics import interval_metrics
 from splitfleet.predictors.traces import TRACE_SCHEMA
 
+from ..pipeline.limits import files_up_to
+
 GPU = "Adreno 640"
 POINT = json.dumps({"runtime": "litert", "gpu": "adreno 640", "precision": "fp16"}, sort_keys=True)
 
@@ -95,6 +97,8 @@ def test_a_shape_far_away_is_flagged_and_predicted(trained: LitertTraining) -> N
     assert (found["predicted_us"] < found["high_us"]).all()
     with pytest.raises(UserError, match="were not trained on mean"):
         predict_operations(trained.models, ["mean:height=7,width=7,channels=64"])
+    with pytest.raises(UserError, match="leave its epilogue out"):
+        predict_operations(trained.models, [texts[0] + ",epilogue=relu"])
 
 
 def test_a_package_gives_the_same_predictions_and_shows_damage(trained: LitertTraining, tmp_path: Path) -> None:
@@ -109,6 +113,15 @@ def test_a_package_gives_the_same_predictions_and_shows_damage(trained: LitertTr
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"models/products\.json is damaged"):
         open_litert_package(path)
+
+
+def test_a_place_that_cannot_be_written_is_named(trained: LitertTraining, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/p\.zip: cannot write the package \(.*\); make room or mend the folder"):
+        write_litert_package(trained, tmp_path / "file" / "p.zip")
+    with files_up_to(1000), pytest.raises(UserError, match=r"p\.zip: cannot write the package \(File too large\)"):
+        write_litert_package(trained, tmp_path / "p.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_too_few_shapes_are_told() -> None:

@@ -18,6 +18,7 @@ from splitfleet.predictors.package import build_package, open_package, verify_pa
 from splitfleet.predictors.split_table import SplitTable
 from splitfleet.predictors.train import ClassModels
 
+from ..pipeline.limits import files_up_to
 from . import synthetic
 
 _FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -200,6 +201,8 @@ def test_golden_vectors_are_computed_again(package_file: Path, tmp_path: Path, f
         ("constants.json", lambda d: d.update(schema=9), r"constants\.json: schema 9 is not known"),
         ("constants.json", lambda d: d["targets"].pop(), r"constants\.json: a predictor is missing"),
         ("constants.json", lambda d: d.update(device_class="x"), "name different device classes"),
+        ("constants.json", lambda d: d.update(precision="fp8"), r"constants\.json: damaged: .*precision 'fp8'"),
+        ("split_table.json", lambda d: d.update(precision="fp8"), r"split_table\.json: damaged .*precision 'fp8'"),
         ("models/cpu_t1.json", lambda d: d.update(schema=9), r"models/cpu_t1\.json: predictor schema 9"),
         ("split_table.json", lambda d: d.update(schema=9), r"split_table\.json: split table schema 9"),
         ("split_table.json", lambda d: d["entries"].pop(), r"split_table\.bin says otherwise"),
@@ -219,6 +222,15 @@ def test_a_package_of_another_schema_is_refused(package_file: Path, tmp_path: Pa
     path = _rezip(tmp_path / "p.zip", [("manifest.json", canonical_json(manifest)), *files.items()])
     with pytest.raises(UserError, match=r"manifest\.json: package schema 1 is not known"):
         open_package(path)
+
+
+def test_a_place_that_cannot_be_written_is_named(trained: ClassModels, table: SplitTable, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/p\.zip: cannot write the package \(.*\); make room or mend the folder"):
+        build_package(trained, table, tmp_path / "file" / "p.zip")
+    with files_up_to(1000), pytest.raises(UserError, match=r"p\.zip: cannot write the package \(File too large\)"):
+        build_package(trained, table, tmp_path / "p.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_no_serial_gets_into_a_package(trained: ClassModels, table: SplitTable, tmp_path: Path) -> None:

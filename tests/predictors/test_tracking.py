@@ -64,6 +64,13 @@ def client(runs: TrainingRuns) -> Any:
     return mlflow.MlflowClient()
 
 
+def predictor_runs(runs: TrainingRuns, client: Any) -> list[Any]:
+    """The runs of the device class's predictors."""
+    of_class = client.get_run(runs.class_runs[synthetic.DEVICE_CLASS])
+    filter_string = f"tags.`mlflow.parentRunId` = '{of_class.info.run_id}' and tags.level = 'predictor'"
+    return list(client.search_runs([of_class.info.experiment_id], filter_string))
+
+
 def test_an_empty_store_is_not_created_by_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -81,9 +88,7 @@ def test_runs_are_nested_and_carry_what_happened(runs: TrainingRuns, client: Any
     assert middle.data.tags["mlflow.parentRunId"] == runs.campaign_run
     mape = trained.metrics["gpu_execution"]["mape"]
     assert middle.data.metrics["gpu_execution/mape"] == pytest.approx(mape, rel=FOUR_DIGITS)
-    experiment = [top.info.experiment_id]
-    filter_string = f"tags.`mlflow.parentRunId` = '{middle.info.run_id}' and tags.level = 'predictor'"
-    children = client.search_runs(experiment, filter_string)
+    children = predictor_runs(runs, client)
     assert {run.data.tags["target"] for run in children} == set(trained.models.predictors)
     for run in children:
         target = run.data.tags["target"]
@@ -106,11 +111,14 @@ def test_runs_are_nested_and_carry_what_happened(runs: TrainingRuns, client: Any
         }  # fmt: skip
 
 
-def test_logged_booster_is_text_and_scores_bit_for_bit(runs: TrainingRuns, store: Path, trained: ClassModels) -> None:
+def test_logged_booster_is_text_and_scores_bit_for_bit(
+    runs: TrainingRuns, store: Path, client: Any, trained: ClassModels
+) -> None:
     import mlflow
 
-    for (name, target), uri in runs.model_uris.items():
-        assert name == synthetic.DEVICE_CLASS
+    for run in predictor_runs(runs, client):
+        target = run.data.tags["target"]
+        uri = f"runs:/{run.info.run_id}/{target}"
         booster = mlflow.lightgbm.load_model(uri)
         frame = trained.training[target].features
         ours = trained.models.predictors[target].raw_score(frame)
