@@ -130,8 +130,8 @@ def _check_golden(path: Path, vectors: list[dict[str, Any]], predictors: Mapping
     for group, own in by_group.items():
         if group not in predictors:
             raise UserError(f"{path}: models/{group} is missing; train again")
-        columns = list(predictors[group].feature_names)
-        frame = pd.DataFrame([vector["features"] for vector in own], columns=columns, dtype=np.float64)
+        features = np.array([vector["features"] for vector in own], dtype=np.float64)
+        frame = pd.DataFrame(features, columns=list(predictors[group].feature_names))
         what = [f"{path}: golden.json: {vector['operator']}" for vector in own]
         check_scores(predictors[group], frame, own, what)
 

@@ -283,7 +283,8 @@ def test_an_agent_that_cannot_work_is_given_up(watch: Callable[..., Watched], st
 def test_campaigns_take_turns_batch_by_batch(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
     phone = start_phone()
     # On a busy host more than PACE's stale time may lie between two batches, and no agent runs then.
-    pace = replace(PACE, lock_stale_s=60.0)
+    # The second one has ten looks to take the phone when it is let in.
+    pace = replace(PACE, lock_stale_s=60.0, poll_s=1.0)
     first, second = watch(phone, "first", pace), watch(phone, "second", pace)
     arrived, other = first.wait_for(PhoneArrived), second.wait_for(PhoneArrived)
     first.worker.command(arrived.session, StartBatch.of("first-1", jobs_for(arrived, 6, SLOW)))
