@@ -19,7 +19,7 @@ EXTRAS := fleet,mlflow,opencl,models,virtual-phone,test$(if $(NATIVE),,$(comma)t
 # What is imported is compiled then: doing so for all of every package takes as long as its installation.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --config-settings editable_mode=strict --editable
 
-.PHONY: demo test test-fleet test-pipeline test-faults test-rest faults bench lint clean install
+.PHONY: demo test test-fleet test-pipeline test-faults test-agent test-models faults bench lint clean install
 
 install: $(STAMP)
 
@@ -33,13 +33,13 @@ $(STAMP): pyproject.toml
 demo: install
 	$(BIN)/python -m splitfleet.infra.demo
 
-# Four processes side by side: much of the time is waiting for phones and compilers. Not file by file: Ray keeps what it
+# Five processes side by side: much of the time is waiting for phones and compilers. Not file by file: Ray keeps what it
 # was told at its first start in a process, so the files with a fleet share one, in their order, and so does the main job.
 # What only computes gives way to the others, in which programs wait for each other with deadlines.
 FLEET := $(addprefix tests/pipeline/test_,adaptive.py cli.py doctor.py fault_campaign.py fleet.py hosts.py links.py \
 	probes_and_sisters.py ray_session.py training.py tuning.py)
 test: install
-	$(MAKE) --no-print-directory --keep-going --jobs=4 --output-sync=line test-fleet test-pipeline test-faults test-rest
+	$(MAKE) --no-print-directory --keep-going --jobs=5 --output-sync=line test-fleet test-pipeline test-faults test-agent test-models
 
 test-fleet:
 	$(BIN)/python -m pytest $(FLEET)
@@ -50,8 +50,11 @@ test-pipeline:
 test-faults:
 	$(BIN)/python -m pytest tests/faults tests/infra
 
-test-rest:
-	nice -n 10 $(BIN)/python -m pytest tests --ignore=tests/pipeline --ignore=tests/faults --ignore=tests/infra
+test-agent:
+	nice -n 10 $(BIN)/python -m pytest tests/agent
+
+test-models:
+	nice -n 10 $(BIN)/python -m pytest tests/kernels tests/predictors tests/runtime
 
 # The seed of a failed run is in its test's name: SPLITFLEET_FAULT_SEED=... SPLITFLEET_FAULT_RUNS=1 injects it again.
 # Several processes, each with phones of its own: most of the time is waiting.
