@@ -39,7 +39,7 @@ class CampaignStatus:
     `state` is `running`, `stopping` (it finishes the batches at work), `stopped` (jobs are left, nobody works) or
     `finished`; in a list also `unreadable`. `rejected` counts the jobs settled without a time, by status. `phones` are
     those of the last run, as status.json has them (docs/formats.md); `driver` is the host and process that runs or ran
-    it.
+    it; `trouble` is why an unreadable one is that.
     """
 
     name: str
@@ -50,6 +50,7 @@ class CampaignStatus:
     counts: tuple[ClassCounts, ...]
     rejected: dict[str, int]
     phones: tuple[dict[str, Any], ...]
+    trouble: str = ""
 
     @property
     def jobs(self) -> int:
@@ -79,7 +80,7 @@ def campaigns_in(folder: Path) -> list[CampaignStatus]:
     """The campaigns in the folders below `folder`, or the one in `folder` itself; the last changed first.
 
     What their drivers last wrote is told; a ledger is opened only where there is no such word. One that cannot be read
-    is `unreadable`, with the reason in the place of its driver.
+    hides no other.
     """
     found = [path for path in (folder, *folder.glob("*")) if (path / JOURNAL).is_dir() or (path / _OLD_LEDGER).exists()]
     statuses = []
@@ -89,7 +90,7 @@ def campaigns_in(folder: Path) -> list[CampaignStatus]:
             statuses.append(_of_snapshot(str(path), snapshot, holder) if snapshot else _of_ledger(path, holder))
         except SplitfleetError as error:
             changed_s = path.stat().st_mtime
-            statuses.append(CampaignStatus(path.name, str(path), "unreadable", str(error), changed_s, (), {}, ()))
+            statuses.append(CampaignStatus(path.name, str(path), "unreadable", "", changed_s, (), {}, (), str(error)))
     return sorted(statuses, key=lambda status: -status.changed_unix_s)
 
 

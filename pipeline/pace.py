@@ -12,8 +12,8 @@ class Pace:
 
     `poll_s`: between two looks at a batch at work. `retry_s`: before connecting again. `idle_s`: between two looks at a
     phone that does nothing, or cools. `blocked_s`: between two tries of a phone that needs help. `stall_s`: how long a
-    batch may say nothing. `quarantine_s`: how long a quarantined phone rests. `lock_stale_s`: how long a phone's lock
-    that nobody renews is respected.
+    batch may say nothing, where none of its jobs may take longer. `quarantine_s`: how long a quarantined phone rests.
+    `lock_stale_s`: how long a phone's lock that nobody renews is respected.
     """
 
     poll_s: float = 1.0

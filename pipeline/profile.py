@@ -18,6 +18,8 @@ from .host_files import write_json
 
 PROFILE_SCHEMA = 1
 
+_MASK_BITS = 63  # the agent and the traces take a mask for a signed number of 64 bits
+
 
 @dataclass(frozen=True)
 class DeviceProfile:
@@ -116,9 +118,6 @@ def load_profiles(folder: Path) -> dict[str, DeviceProfile]:
         profile = DeviceProfile.from_json(json.loads(path.read_text("utf-8")))
         profiles[profile.device_class] = profile
     return profiles
-
-
-_MASK_BITS = 63
 
 
 def big_core_mask(cores: list[dict[str, Any]]) -> int:

@@ -26,7 +26,7 @@ MemoryBudget::MemoryBudget() : limit_(machine_memory_bytes() / 2) {
   if (chosen == nullptr || *chosen == '\0') return;
   char* end = nullptr;
   limit_ = std::strtoull(chosen, &end, 10);
-  if (*end != '\0' || limit_ == 0) {
+  if (*chosen == '-' || *end != '\0' || limit_ == 0) {
     throw AgentError(kExitUsage, "SPLITFLEET_MAX_BYTES: " + std::string(chosen) +
                                      " is no number of bytes; give one above 0, or unset it");
   }

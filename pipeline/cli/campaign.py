@@ -140,6 +140,9 @@ def list_campaigns(
             for campaign in found
         ],
     )
+    for campaign in found:
+        if campaign.trouble:
+            typer.echo(campaign.trouble)
 
 
 @app.command(epilog="Example: splitfleet campaign export runs/demo --format csv -o demo.csv")

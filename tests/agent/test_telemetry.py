@@ -136,7 +136,7 @@ def test_a_bound_that_is_no_temperature(agent_without_opencl: Agent) -> None:
     assert "SPLITFLEET_MAX_CELSIUS: warm" in done.stderr
 
 
-@pytest.mark.parametrize("text", ["4G", "0", "much"])
+@pytest.mark.parametrize("text", ["4G", "0", "-1", "much"])
 def test_a_bound_of_bytes_that_is_none(agent_without_opencl: Agent, text: str) -> None:
     agent = agent_without_opencl.with_environment(SPLITFLEET_MAX_BYTES=text)
     agent.write([cpu("job", linear(4, 4, 4))])

@@ -111,7 +111,7 @@ def test_one_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
     (tmp_path / "bad" / "status.json").write_text('{"schema": 99}')
     found = {status.name: status for status in campaigns_in(tmp_path)}
     assert {name: status.state for name, status in found.items()} == {"tiny": "stopped", "bad": "unreadable"}
-    assert "not a campaign's status" in found["bad"].driver
+    assert "not a campaign's status" in found["bad"].trouble
 
 
 def test_no_campaign_and_a_damaged_status(tmp_path: Path) -> None:

@@ -11,14 +11,12 @@ import pytest
 from splitfleet.kernels.operators import Linear
 from splitfleet.pipeline.campaign import Repeat
 from splitfleet.pipeline.jobs import Job, JobFactory
-from splitfleet.pipeline.messages import BatchStopped, PhoneArrived, ResultsRead, StartBatch
+from splitfleet.pipeline.messages import BatchStopped, ResultsRead, StartBatch
 from splitfleet.pipeline.phone_state import PhoneState
 
 from ..infra.phones import RunningPhone
 from .profiles import profile
-from .test_phone_worker import PACE, Watched, agent_pid, jobs_for
-
-QUIET = Repeat(warmup=1, min_count=1, min_time_us=4_000_000, max_count=10_000, max_time_us=5_000_000)
+from .test_phone_worker import PACE, SLOWER, Watched, agent_pid
 
 
 @pytest.fixture
@@ -31,9 +29,7 @@ def watched(one_agent: None, start_phone: Callable[..., RunningPhone]) -> Iterat
 
 def test_a_job_may_be_silent_for_as_long_as_its_bound(watched: tuple[RunningPhone, Watched]) -> None:
     _, worker = watched
-    arrived = worker.wait_for(PhoneArrived)
-    jobs = jobs_for(arrived, 1, QUIET)
-    worker.worker.command(arrived.session, StartBatch.of("mine-1", jobs))
+    _, jobs = worker.begin("mine-1", 1, SLOWER)
     assert worker.wait_for(BatchStopped).error == ""
     assert worker.results() == [job.id for job in jobs]
 
@@ -41,8 +37,7 @@ def test_a_job_may_be_silent_for_as_long_as_its_bound(watched: tuple[RunningPhon
 def test_the_phone_has_the_hosts_grace(monkeypatch: pytest.MonkeyPatch, watched: tuple[RunningPhone, Watched]) -> None:
     monkeypatch.setenv("SPLITFLEET_GRACE_S", "77")
     phone, worker = watched
-    arrived = worker.wait_for(PhoneArrived)
-    worker.worker.command(arrived.session, StartBatch.of("mine-1", jobs_for(arrived, 1, QUIET)))
+    worker.begin("mine-1", 1, SLOWER)
     worker.wait_for(ResultsRead)
     environment = Path(f"/proc/{agent_pid(phone, 'mine-1')}/environ").read_bytes().split(b"\0")
     assert b"SPLITFLEET_GRACE_S=77" in environment
@@ -52,8 +47,7 @@ def test_the_phone_has_the_hosts_grace(monkeypatch: pytest.MonkeyPatch, watched:
 def test_a_grace_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, watched: tuple[RunningPhone, Watched]) -> None:
     monkeypatch.setenv("SPLITFLEET_GRACE_S", "soon")
     _, worker = watched
-    arrived = worker.wait_for(PhoneArrived)
-    worker.worker.command(arrived.session, StartBatch.of("mine-1", jobs_for(arrived, 1)))
+    worker.begin("mine-1", 1)
     assert "SPLITFLEET_GRACE_S=soon: no number of seconds" in worker.wait_for_state(PhoneState.QUARANTINED)
 
 

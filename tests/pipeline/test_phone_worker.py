@@ -85,6 +85,13 @@ class Watched:
     def wait_for_state(self, state: PhoneState) -> str:
         return self.wait_for(StatusChanged, lambda message: message.status.state is state).status.reason
 
+    def begin(self, batch: str, count: int, repeat: Repeat = QUICK) -> tuple[PhoneArrived, list[Job]]:
+        """Waits for the phone and gives it a batch of so many jobs."""
+        arrived = self.wait_for(PhoneArrived)
+        jobs = jobs_for(arrived, count, repeat)
+        self.worker.command(arrived.session, StartBatch.of(batch, jobs))
+        return arrived, jobs
+
     def results(self) -> list[str]:
         return [line["id"] for line in self.lines if line["type"] == "result"]
 
@@ -118,9 +125,7 @@ def batches(phone: RunningPhone) -> list[str]:
 def test_a_batch_is_measured_and_removed(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
     phone = start_phone()
     watched = watch(phone)
-    arrived = watched.wait_for(PhoneArrived)
-    jobs = jobs_for(arrived, 3)
-    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs))
+    arrived, jobs = watched.begin("mine-1", 3)
     stopped = watched.wait_for(BatchStopped)
     assert stopped.error == ""
     assert stopped.after.hottest_c is not None
@@ -154,9 +159,7 @@ def test_what_was_told_before_the_end_is_still_done(
 def test_a_killed_agent_is_started_again(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
     phone = start_phone()
     watched = watch(phone)
-    arrived = watched.wait_for(PhoneArrived)
-    jobs = jobs_for(arrived, 4, SLOW)
-    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs))
+    _, jobs = watched.begin("mine-1", 4, SLOW)
     watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
     os.kill(agent_pid(phone, "mine-1"), signal.SIGKILL)
     assert watched.wait_for(BatchStopped).error == ""
@@ -166,9 +169,7 @@ def test_a_killed_agent_is_started_again(watch: Callable[..., Watched], start_ph
 def test_a_vanished_phone_goes_on_and_is_read_on(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
     phone = start_phone()
     watched = watch(phone)
-    arrived = watched.wait_for(PhoneArrived)
-    jobs = jobs_for(arrived, 5, SLOW)
-    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs))
+    arrived, jobs = watched.begin("mine-1", 5, SLOW)
     watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
     pid = agent_pid(phone, "mine-1")
     phone.order("vanish", seconds=1.5)
@@ -261,8 +262,7 @@ def test_what_was_given_ahead_is_returned_when_the_phone_becomes_unfit(
 def test_another_campaigns_work_is_not_disturbed(watch: Callable[..., Watched], start_phone: StartPhone) -> None:
     phone = start_phone()
     first = watch(phone, "first")
-    arrived = first.wait_for(PhoneArrived)
-    first.worker.command(arrived.session, StartBatch.of("first-1", jobs_for(arrived, 12, SLOW)))
+    first.begin("first-1", 12, SLOW)
     first.wait_for(ResultsRead)
     second = watch(phone, "second")
     assert "another campaign (first), process" in second.wait_for_state(PhoneState.LEASED)
@@ -346,9 +346,7 @@ def test_a_phone_that_restarts_in_the_middle_goes_on_and_says_so(
 ) -> None:
     phone = start_phone()
     watched = watch(phone)
-    arrived = watched.wait_for(PhoneArrived)
-    jobs = jobs_for(arrived, 4, SLOW)
-    watched.worker.command(arrived.session, StartBatch.of("mine-1", jobs))
+    _, jobs = watched.begin("mine-1", 4, SLOW)
     watched.wait_for(ResultsRead, lambda message: any(line["type"] == "result" for line in message.lines))
     phone.order("reboot", seconds=0.5)
     back = watched.wait_for(PhoneArrived)
